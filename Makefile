@@ -1,0 +1,34 @@
+# `make gan` and `make test` need nothing but Python 3.11 or newer and make: the first call makes .venv and installs into it.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+.DEFAULT_GOAL := help
+.PHONY: help install data gan test check bench
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+install: $(STAMP) ## make .venv and install the project into it, at the versions of constraints.txt
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tensorboard]'
+	@touch $(STAMP)
+
+data: $(STAMP) ## fetch MNIST into the user's cache, once
+	@$(BIN)/python -m algorithms.mnist
+
+gan: $(STAMP) ## search DCGAN hyperparameters on MNIST (about ten minutes on two cores)
+	-@$(BIN)/python -m algorithms.mnist
+	@$(BIN)/python workflows/tune_gan.py
+
+test: $(STAMP) ## run the tests
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## lint, formatting, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## run every benchmark; each writes its figures to benchmarks/results/
+	@for script in benchmarks/*_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -1,0 +1,43 @@
+"""One Ray cluster for the whole session, on ports of its own and with its own folder; nothing of it is left behind."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from algorithms import mnist
+
+# Ray reads these when it is imported; the cluster's token is known to this process and to those that it starts, and to nobody else.
+os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = os.urandom(16).hex()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs no Ray first, so that a mistake shows within seconds, and what is slow last."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, "ray_address" in getattr(item, "fixturenames", ())))
+
+
+@pytest.fixture(scope="session")
+def digits() -> mnist.MNIST:
+    """The bundled 10,000 real digits."""
+    return mnist.load("mnist-10k")
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """The address of a Ray cluster of two CPUs on this machine; this process is connected to it."""
+    import ray
+
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray puts sockets below it
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init(address="local", num_cpus=2, num_gpus=0, _temp_dir=str(folder), **quiet)
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""What a person runs: flags in, a run folder out."""

@@ -1,0 +1,1 @@
+"""What the workflows share: connecting to Ray, building the search, reading a run folder."""
