@@ -1,0 +1,1 @@
+"""DCGAN on MNIST: options, networks, losses, trainer."""

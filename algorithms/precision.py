@@ -1,0 +1,31 @@
+"""Which number format the networks multiply in, and how they lie in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Return "bf16" or "fp32".
+
+    "auto" is bf16 where the device multiplies it natively: AMX or AVX512-BF16 on a processor, Ampere or newer on a GPU; measured on
+    AVX512-BF16, an update takes about half as long. Elsewhere bf16 is emulated and slower, so "auto" is fp32. Weights, optimizer states
+    and losses are fp32 either way. Raises ValueError for a name that is none of `PRECISIONS`.
+    """
+    import torch
+
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return "bf16" if native else "fp32"
