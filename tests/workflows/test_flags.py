@@ -1,0 +1,67 @@
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from workflows.common.flags import RunFlags, UsageError, parse, run_main
+
+
+@dataclass(frozen=True)
+class Flags(RunFlags):
+    count: int = 8
+    kind: Literal["a", "b"] = "a"
+
+
+def parsed(*argv: str, saved: dict[str, Any] | None = None) -> Flags:
+    return parse(Flags, argv, smoke={"count": 2}, saved=lambda run_dir: {"count": 5, "name": "old"} | (saved or {}))
+
+
+def test_defaults_smoke_and_what_is_said() -> None:
+    assert parsed().count == 8
+    assert parsed("--smoke").count == 2
+    assert parsed("--smoke", "--count", "3").count == 3
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--kind", "c"], ["'c'", "'a', 'b'", "--kind"]),
+        (["--count", "many"], ["--count", "'many'"]),
+        (["--cuont", "3"], ["--cuont", "--count"]),
+        (["--seed", "-1"], ["--seed", "-1", "at least 0"]),
+        (["--name", "a/b"], ["--name", "'a/b'", "slash"]),
+        (["--storage-path", "s3://bucket"], ["--storage-path", "s3://bucket"]),
+    ],
+)
+def test_a_wrong_flag_is_one_line_that_names_it(argv: list[str], words: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        parsed(*argv)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert not set(text) & set("│╭╮╰╯─")
+    for word in words:
+        assert word in text
+
+
+def test_resume_takes_the_runs_own_flags() -> None:
+    flags = parsed("--resume", "somewhere")
+    assert (flags.count, flags.name, flags.resume) == (5, "old", "somewhere")
+
+
+def test_resume_refuses_another_value_and_takes_the_same() -> None:
+    assert parsed("--resume", "somewhere", "--count", "5").count == 5
+    with pytest.raises(UsageError, match=r"--count 6 can't be used with --resume: the run goes on under its own --count 5"):
+        parsed("--resume", "somewhere", "--count", "6")
+
+
+def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    def wrong(argv: Any) -> int:
+        raise UsageError("--count must be at least 1, got 0")
+
+    def interrupted(argv: Any) -> int:
+        raise KeyboardInterrupt
+
+    assert run_main(lambda argv: 0, "x.py", []) == 0
+    assert run_main(wrong, "x.py", []) == 2
+    assert capsys.readouterr().err == "x.py: --count must be at least 1, got 0\n"
+    assert run_main(interrupted, "x.py", []) == 130

@@ -1,0 +1,310 @@
+"""`tune_gan.py` as a person runs it: wrong flags, a short search, one that is stopped and goes on, one with failing trials."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from workflows import tune_gan
+from workflows.common.cluster import Cluster, require_resources
+from workflows.common.flags import UsageError
+
+WORKFLOW = Path(tune_gan.__file__)
+DEADLINE_S = 120
+
+
+def start(*flags: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(WORKFLOW), *map(str, flags)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert process.poll() is None, f"it ended before its time: {process.communicate()}"
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.02)
+
+
+def saved_trials(run_dir: Path) -> dict[str, tuple[dict[str, Any], int]]:
+    """Return every trial's config, and the report of its newest checkpoint (0: none), as the search's state was last saved."""
+    from ray import cloudpickle
+
+    states = sorted(run_dir.glob("experiment_state-*.json"))
+    if not states:
+        return {}
+    try:
+        saved = [(json.loads(trial), json.loads(data)) for trial, data in json.loads(states[-1].read_text())["trial_data"]]
+    except ValueError:  # just being written
+        return {}
+    found = {}
+    for trial, data in saved:
+        checkpoints = cloudpickle.loads(bytes.fromhex(data["checkpoint_manager"]["value"]))
+        newest = checkpoints.latest_checkpoint_result
+        found[trial["trial_id"]] = (trial["config"], newest.metrics["training_iteration"] if newest else 0)
+    return found
+
+
+# Wrong input
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--num-samples", "0"], ["--num-samples must be at least 1, got 0"]),
+        (["--max-updates", "-5"], ["--max-updates must be at least 1, got -5"]),
+        (["--updates-per-report", "0"], ["--updates-per-report must be at least 1, got 0"]),
+        (["--num-final-samples", "1"], ["--num-final-samples must be at least 2, got 1"]),
+        (["--max-concurrent", "-1"], ["--max-concurrent must be at least 0, got -1"]),
+        (["--cpus-per-trial", "0"], ["--cpus-per-trial must be above 0, got 0.0"]),
+        (["--gpus-per-trial", "-0.5"], ["--gpus-per-trial must be at least 0, got -0.5"]),
+        (["--scheduler", "hope"], ["'hope'", "'asha', 'fifo'"]),
+        (["--precision", "fp8"], ["'fp8'", "'auto', 'bf16', 'fp32'"]),
+        (["--dataset", "cifar"], ["'cifar'", "'mnist', 'mnist-10k'"]),
+        (["--banana"], ["--banana"]),
+        (["--resume", "{tmp}/nowhere"], ["nowhere' is no run folder", "run.json"]),
+        (["--name", "taken"], ["--name 'taken' exists", "--resume"]),
+        (["--storage-path", "{tmp}/file"], ["--storage-path", "/file'", "can't be written"]),
+        (["--data-dir", "{tmp}/nowhere"], ["nowhere"]),
+        (["--data-dir", "{tmp}/corrupt"], ["train-images-idx3-ubyte"]),
+    ],
+    ids=" ".join,
+)
+def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: list[str]
+) -> None:
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "corrupt").mkdir()
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        (tmp_path / "corrupt" / name).write_bytes(b"no digits")
+    before = sorted(tmp_path.rglob("*"))
+    argv = [flag.format(tmp=tmp_path) for flag in flags]
+    if "--storage-path" not in argv:
+        argv += ["--storage-path", str(tmp_path / "runs")]
+    assert tune_gan.main(argv) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("tune_gan.py: ")
+    for word in words:
+        assert word in said.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert tune_gan.main(["--storage-path", str(tmp_path / "locked")]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there_is_refused_at_once_and_one_that_may_come_is_waited_for() -> None:
+    with pytest.raises(UsageError, match="--gpus-per-trial 1 is more than the 0 GPUs that are there"):
+        require_resources(Cluster({"CPU": 2}, is_local=True), cpus=1, gpus=1)
+    with pytest.raises(UsageError, match="--cpus-per-trial 3 is more than the 2 CPUs that are there"):
+        require_resources(Cluster({"CPU": 2}, is_local=True), cpus=3, gpus=0)
+    assert "wait until the cluster grows" in require_resources(Cluster({"CPU": 2}, is_local=False), cpus=1, gpus=0.5)
+    assert require_resources(Cluster({"CPU": 2, "GPU": 1}, is_local=True), cpus=2, gpus=0.5) == ""
+
+
+def test_a_gpu_too_many_leaves_nothing_behind(tmp_path: Path) -> None:
+    code, out, err = finish(start("--smoke", "--gpus-per-trial", "999", "--address", "local", "--storage-path", tmp_path))
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "--gpus-per-trial 999 is more than the" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unreachable_cluster_is_refused(tmp_path: Path) -> None:
+    code, _, err = finish(start("--smoke", "--address", "nonsense", "--storage-path", tmp_path))
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "--address 'nonsense' can't be reached" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_needs_nothing_heavy() -> None:
+    script = """
+        import sys
+        from workflows import tune_gan
+        try:
+            tune_gan.main(["--help"])
+        except SystemExit as exit_:
+            assert exit_.code == 0
+        assert not {"ray", "torch", "pandas", "numpy", "torchvision"} & set(sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True)
+    assert "--updates-per-report" in done.stdout
+
+
+# A whole search
+
+SHORT = ("--smoke", "--precision", "fp32")
+
+
+@pytest.fixture(scope="module")
+def smoke(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the output of `--smoke`."""
+    storage = tmp_path_factory.mktemp("runs")
+    code, out, err = finish(start("--smoke", "--address", ray_address, "--storage-path", storage, "--name", "smoke"))
+    assert (code, err) == (0, "")
+    return storage / "smoke", out
+
+
+def test_smoke_leaves_tables_pictures_and_the_best_trial(smoke: tuple[Path, str]) -> None:
+    run_dir, _ = smoke
+    trials, history = pd.read_csv(run_dir / "trials.csv"), pd.read_csv(run_dir / "history.csv")
+    assert len(trials) == 3
+    assert list(trials["status"]) == ["TERMINATED"] * 3
+    assert trials["error"].isna().all()
+    assert list(trials["dataset"]) == ["mnist-10k"] * 3
+    assert set(trials["precision"]) <= {"bf16", "fp32"}
+    assert trials["fid_mnist"].notna().all()
+    assert set(history["trial_id"]) == set(trials["trial_id"])
+    assert (history.groupby("trial_id")["iteration"].diff().dropna() == 1).all()
+
+    baseline = trials[trials["baseline"]]
+    assert list(baseline["trial_id"]) == [trials["trial_id"][0]], "the homework's setting is the first trial"
+    assert baseline["config/generator_lr"].item() == 1e-3
+    assert baseline["iteration"].item() == 4, "and it runs to its end"
+    finished = trials[trials["iteration"] == 4]
+    best = json.loads((run_dir / "best.json").read_text())
+    assert best["value"] == finished["fid_mnist"].min()
+    assert Path(best["checkpoint"]).is_dir()
+    assert set(finished["num_samples_scored"]) == {1000}
+
+    for trial_id in trials["trial_id"]:
+        assert (run_dir / "samples" / f"{trial_id}_000000.png").exists()
+    with Image.open(run_dir / "samples" / f"{best['trial_id']}_000040.png") as picture:
+        assert np.asarray(picture).std() > 10
+
+
+def test_the_console_says_what_came_of_it_and_nothing_else(smoke: tuple[Path, str]) -> None:
+    run_dir, out = smoke
+    for word in (
+        "best trial",
+        "baseline",
+        "floor: 10,000 real test digits",
+        f"{run_dir}/trials.csv",
+        "next",
+        f"picture   {run_dir}/samples/",
+    ):
+        assert word in out
+    for noise in ("Warning", "WARNING", "deprecat", "INFO", "pid=", "Traceback"):
+        assert noise not in out
+
+
+def test_its_name_is_taken_now(smoke: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune_gan.main(["--name", "smoke", "--storage-path", str(smoke[0].parent)]) == 2
+    assert "--name 'smoke' exists" in capsys.readouterr().err
+
+
+def test_resuming_a_finished_search_changes_nothing(smoke: tuple[Path, str], ray_address: str) -> None:
+    run_dir, _ = smoke
+    before = pd.read_csv(run_dir / "trials.csv")
+    code, out, err = finish(start("--resume", run_dir, "--address", ray_address))
+    assert (code, err) == (0, "")
+    assert "best trial" in out
+    pd.testing.assert_frame_equal(pd.read_csv(run_dir / "trials.csv"), before)
+
+
+@pytest.mark.parametrize("name", ["run.json", "experiment_state-*.json", "basic-variant-state-*.json", "tuner.pkl"])
+@pytest.mark.parametrize("damage", ["cut short", "gone"])
+def test_a_broken_run_is_refused_not_started_over(
+    smoke: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, damage: str
+) -> None:
+    for file in smoke[0].glob("*"):
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    for file in tmp_path.glob(name):
+        if damage == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(file.read_bytes()[:-100])
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert tune_gan.main(["--resume", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert str(tmp_path) in said
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_search_that_was_stopped_goes_on_where_it_was(ray_address: str, tmp_path: Path, how: signal.Signals) -> None:
+    run_dir = tmp_path / "run"
+    process = start(
+        *SHORT, "--num-samples", "4", "--scheduler", "fifo", "--address", ray_address, "--storage-path", tmp_path, "--name", "run"
+    )
+    wait_for(lambda: any(reports >= 2 for _, reports in saved_trials(run_dir).values()), process)
+    process.send_signal(how)
+    code, out, _ = finish(process)
+    if how == signal.SIGINT:
+        assert code == 130
+        assert f"--resume {run_dir}" in out
+    at_stop = saved_trials(run_dir)
+    assert any(0 < reports < 4 for _, reports in at_stop.values()), "it was stopped half-way"
+
+    code, out, err = finish(start("--resume", run_dir, "--address", ray_address))
+    assert (code, err) == (0, ""), out
+    trials = pd.read_csv(run_dir / "trials.csv").set_index("trial_id")
+    assert set(at_stop) <= set(trials.index)
+    assert len(trials) == 4
+    assert list(trials["status"]) == ["TERMINATED"] * 4
+    assert list(trials["updates"]) == [40] * 4
+    for trial_id, (config, reports) in at_stop.items():
+        assert {name: trials.loc[trial_id, f"config/{name}"] for name in config} == pytest.approx(config)
+        last = json.loads((run_dir / trial_id / "result.json").read_text().splitlines()[-1])
+        assert last["training_iteration"] == 4
+        if 0 < reports < 4:
+            assert last["iterations_since_restore"] == 4 - reports, "it went on from its checkpoint, not from zero"
+
+
+FAILING = """
+    import sys
+    from dataclasses import replace
+    from workflows import tune_gan
+    from workflows.common import search
+
+    original = search.run
+    def run(flags, spec):
+        from ray import tune
+        return original(flags, replace(spec, space=lambda: {"generator_lr": tune.choice([1e30])}))
+    search.run = run
+    sys.exit(tune_gan.main(sys.argv[1:]))
+"""
+
+
+def test_failed_trials_are_listed_with_their_reason_and_the_exit_code_is_1(ray_address: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(FAILING), *SHORT, "--num-samples", "2", "--address", ray_address]
+    done = subprocess.run(
+        [*command, "--storage-path", str(tmp_path), "--name", "run"], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    assert done.returncode == 1, done
+    trials: Any = pd.read_csv(tmp_path / "run" / "trials.csv")
+    assert list(trials["status"]) == ["TERMINATED", "ERROR"]
+    failed = trials["trial_id"][1]
+    assert f"FAILED    {failed}: TrainingDiverged: " in done.stdout
+    assert " became " in trials["error"][1]
+    assert "1 of 2 trials failed" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr

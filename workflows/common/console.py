@@ -1,0 +1,172 @@
+"""What a person sees of a run: a live table while it goes, a summary at its end, and nothing else."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ray.tune import Callback
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from workflows.common import results
+from workflows.common.flags import INTERRUPTED
+
+if TYPE_CHECKING:
+    from workflows.common.search import Search
+
+MOST_ROWS = 24
+_COLORS = {"RUNNING": "cyan", "TERMINATED": "green", "ERROR": "bold red", "PENDING": "dim"}
+
+
+def note(message: str) -> None:
+    """Say that something is not quite as was asked for; nothing if the message is empty."""
+    if message:
+        Console(stderr=True, soft_wrap=True).print(f"note: {message}", highlight=False, markup=False)
+
+
+def say(message: str) -> None:
+    """Print a line, whole, whatever the terminal's width."""
+    Console(soft_wrap=True).print(message, highlight=False, markup=False)
+
+
+class LiveTable(Callback):
+    """A table of the trials, redrawn as results come in; where the output is no terminal, a line a report instead.
+
+    Tune pickles its callbacks, and a resumed run has a copy, so what is drawn belongs to the class: `LiveTable.shown()` is around the run.
+    """
+
+    _live: ClassVar[Live | None] = None
+
+    def __init__(self, metric: str, max_updates: int) -> None:
+        self._metric, self._max_updates = metric, max_updates
+        self._trials: list[Any] = []
+        self._started = time.monotonic()
+
+    @classmethod
+    @contextmanager
+    def shown(cls) -> Iterator[None]:
+        """Show the table of whatever run happens inside, and leave the terminal as it was found."""
+        console = Console()
+        if not console.is_terminal:
+            yield
+            return
+        with Live(console=console, refresh_per_second=2, transient=True) as cls._live:
+            try:
+                yield
+            finally:
+                cls._live = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the trials behind: Tune saves them itself."""
+        return self.__dict__ | {"_trials": []}
+
+    def setup(self, **info: Any) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Redraw with the latest state."""
+        self._trials = trials
+        if self._live is not None:
+            self._live.update(self._table())
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Print a line where there is no table."""
+        if self._live is None:
+            progress = f"{result['updates']}/{self._max_updates} updates, {result['updates_per_s']:.1f} updates/s"
+            say(f"[{_clock(self._started)}] trial {trial.trial_id}: {self._metric} {_number(result.get(self._metric))}, {progress}")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Print a line where there is no table."""
+        if self._live is None:
+            say(f"[{_clock(self._started)}] trial {trial.trial_id}: failed")
+
+    def _table(self) -> Group:
+        names = list(self._trials[0].config) if self._trials else []
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("trial", "status", "updates", self._metric, "updates/s", *names):
+            table.add_column(column, justify="left" if column in ("trial", "status") else "right", no_wrap=True)
+        order = {"RUNNING": 0, "ERROR": 1, "TERMINATED": 2, "PENDING": 3}
+        shown = sorted(self._trials, key=lambda trial: order.get(trial.status, 4))[:MOST_ROWS]
+        for trial in sorted(shown, key=lambda trial: str(trial.trial_id)):
+            last = trial.last_result or {}
+            table.add_row(
+                trial.trial_id,
+                Text(trial.status, style=_COLORS.get(trial.status, "")),
+                str(last.get("updates", "")),
+                _number(last.get(self._metric)),
+                _number(last.get("updates_per_s")),
+                *(_number(trial.config.get(name)) for name in names),
+            )
+        counts = Counter(trial.status for trial in self._trials)
+        words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        hidden = f" ({len(self._trials) - len(shown)} more not shown)" if len(shown) < len(self._trials) else ""
+        return Group(table, Text(f"{_clock(self._started)}  {words}{hidden}", style="bold"))
+
+
+def summary(run_dir: Path, search: Search) -> int:
+    """Print how the run ended and what to type next; return the exit code: 0, 1 if a trial failed, 130 if the run was interrupted."""
+    trials = results.load_trials(run_dir)
+    unfinished = int((~trials["status"].isin(["TERMINATED", "ERROR"])).sum())
+    failed = trials[trials["status"] == "ERROR"]
+    best = results.best(run_dir, search.metric, search.mode)
+    if best is not None:
+        _print_scores(search, trials, best)
+        say(f"picture   {run_dir / results.SAMPLES}/{best['trial_id']}_{int(best['updates']):06d}.png")
+    say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if best is not None else ""))
+    say(f"disk      {_gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
+    for _, trial in failed.iterrows():
+        say(f"FAILED    {trial['trial_id']}: {trial['error']} ({run_dir / trial['trial_id'] / 'error.txt'})")
+    resume = f"python workflows/{search.program}.py --resume {shlex.quote(str(run_dir))}"
+    if unfinished:
+        say(f"interrupted: {len(trials) - unfinished} of {len(trials)} trials have ended; to go on: {resume}")
+        return INTERRUPTED
+    if len(failed):
+        say(f"{len(failed)} of {len(trials)} trials failed; to try them again from their last checkpoint: {resume}")
+        return 1
+    say(f"next      python workflows/{search.program}.py --num-samples 32    searches wider")
+    say(f"          tensorboard --logdir {shlex.quote(str(run_dir))}    shows every curve")
+    return 0
+
+
+def _print_scores(search: Search, trials: Any, best: Any) -> None:
+    floor = search.floor()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in floor:
+        table.add_column(name, justify="right")
+    rows = [("best trial", best)]
+    baseline = trials[trials["baseline"]]
+    if len(baseline):
+        rows.append(("baseline", baseline.iloc[0]))
+    for label, row in rows:
+        table.add_row(f"{label} ({row['trial_id']})", *(_number(row.get(name)) for name in floor))
+    table.add_row("floor: 10,000 real test digits", *(_number(value) for value in floor.values()))
+    Console(width=max(100, Console().width)).print(table)
+    say(
+        "best      "
+        + ", ".join(f"{name.removeprefix('config/')} {_number(best[name])}" for name in best.index if name.startswith("config/"))
+    )
+
+
+def _number(value: Any) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _clock(since: float) -> str:
+    minutes, seconds = divmod(int(time.monotonic() - since), 60)
+    return f"{minutes:3d}:{seconds:02d}"
+
+
+def _gigabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9

@@ -1,0 +1,112 @@
+"""Flags of the workflows: a frozen dataclass each, and one line with exit code 2 for whatever is wrong. No heavy import here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class UsageError(Exception):
+    """The user's mistake: its text is one line that names the value and what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFlags:
+    """What every workflow takes."""
+
+    name: str = ""
+    """The run's folder is STORAGE_PATH/NAME (default: the workflow's name and the time)."""
+    storage_path: str = "~/ray_results"
+    """Folder that holds the runs; on a cluster, one that every machine sees."""
+    seed: int = 0
+    """Seed of everything random."""
+    resume: str = ""
+    """RUN_DIR of an earlier run to go on with, under its own flags."""
+    smoke: bool = False
+    """A very short run of the whole path, to see that it works."""
+    address: str = ""
+    """Ray cluster to run on (default: the one that `ray start` or `ray up` left here, else a local one)."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "--seed", self.seed, "must be at least 0 and below 2**32")
+        require("/" not in self.name and self.name not in (".", ".."), "--name", self.name, "must be a folder's name without a slash")
+        require("://" not in self.storage_path, "--storage-path", self.storage_path, "must be a folder (mount the bucket)")
+
+
+FlagsT = TypeVar("FlagsT", bound=RunFlags)
+
+
+def require(condition: bool, flag: str, value: object, rule: str) -> None:
+    """Raise UsageError unless `condition` holds."""
+    if not condition:
+        raise UsageError(f"{flag} {rule}, got {value!r}")
+
+
+def parse(
+    flags_class: type[FlagsT],
+    argv: Sequence[str],
+    *,
+    smoke: dict[str, Any],
+    saved: Callable[[str], dict[str, Any]],
+) -> FlagsT:
+    """Turn `argv` into flags. Raises UsageError for anything wrong with them.
+
+    `smoke` replaces defaults under `--smoke`; `saved(run_dir)` gives the flags of the run that `--resume` names, which then hold: any other
+    flag may only repeat them, because half a search under one setting and half under another is no search.
+    """
+    flags = _parse(flags_class, argv, flags_class(**(smoke if "--smoke" in argv else {})))
+    if not flags.resume:
+        return flags
+    of_run = flags_class(**(saved(flags.resume) | {"resume": flags.resume}))
+    flags = _parse(flags_class, argv, of_run)
+    for field in dataclasses.fields(flags_class):
+        value, kept = getattr(flags, field.name), getattr(of_run, field.name)
+        if value != kept and field.name not in ("resume", "address"):
+            flag = "--" + field.name.replace("_", "-")
+            raise UsageError(f"{flag} {value!r} can't be used with --resume: the run goes on under its own {flag} {kept!r}")
+    return flags
+
+
+def _parse(flags_class: type[FlagsT], argv: Sequence[str], default: FlagsT) -> FlagsT:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(flags_class, args=list(argv), default=default)
+    except SystemExit as exit_:
+        if exit_.code in (0, None):
+            raise
+        raise UsageError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """Return what tyro's box says, without the box (of ASCII where the output knows no better), its title, its pointers to --help."""
+    parts: list[list[str]] = [[]]
+    for line in box.splitlines()[1:]:
+        text = line.strip("│|╭╮╰╯+ ")
+        if set(text) <= set("─-"):
+            parts.append([])
+        else:
+            parts[-1].append(text)
+    texts = [" ".join(part) for part in parts]
+    return " ".join(text for text in texts if text and "full helptext" not in text and "Argument helptext" not in text)
+
+
+def run_main(workflow: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None) -> int:
+    """Run a workflow's body and return its exit code: a UsageError is printed as one line (2), Ctrl-C ends it quietly (130)."""
+    try:
+        return workflow(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return INTERRUPTED

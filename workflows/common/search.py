@@ -1,0 +1,281 @@
+"""Builds and runs one search: flags and a model in, a run folder out.
+
+    flags --> run folder (refused if it exists) --> digits --> Ray --> Tuner.fit(), the live table beside it --> tables, pictures, summary
+
+Every check that needs nothing loaded comes before anything is loaded, and nothing is written before all of them have passed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import platform
+import shlex
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from workflows.common.flags import RunFlags, UsageError, require
+
+if TYPE_CHECKING:
+    from ray import tune
+
+    from algorithms.mnist import MNIST
+    from workflows.common.cluster import Cluster
+
+RUN_FILE = "run.json"
+CHECKPOINTS_KEPT = 2
+"""Per trial: with one, the last saved state of a killed search could name a checkpoint that its successor has just replaced."""
+SMOKE_SCORING = {"num_report_samples": 500, "num_final_samples": 1000}
+
+
+@dataclass(frozen=True)
+class SearchFlags(RunFlags):
+    """What every search takes besides `RunFlags`."""
+
+    num_samples: int = 8
+    """Trials, the baseline included."""
+    max_updates: int = 2000
+    """Minibatch updates of a trial that runs to its end."""
+    updates_per_report: int = 250
+    """Minibatch updates per report, which is one `training_iteration`."""
+    num_report_samples: int = 2000
+    """Samples scored at every report before the last."""
+    num_final_samples: int = 10_000
+    """Samples scored at a trial's last report; scores of different numbers do not compare."""
+    scheduler: Literal["asha", "fifo"] = "asha"
+    """Which trials stop early: asha stops the worse half at reports 1, 2, 4, …; fifo none."""
+    searcher: Literal["random"] = "random"
+    """How hyperparameters are drawn."""
+    max_concurrent: int = 0
+    """Trials at a time (default 0: as many as the cluster holds)."""
+    cpus_per_trial: float = 1.0
+    """CPUs reserved for a trial, and the threads it computes with."""
+    gpus_per_trial: float = 0.0
+    """GPUs reserved for a trial; a fraction shares one."""
+    dataset: Literal["mnist", "mnist-10k"] = "mnist"
+    """All of MNIST, or its bundled first 10,000 digits."""
+    data_dir: str = ""
+    """Folder with the four files of MNIST (default: the cache that `make data` fills)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("num_samples", "max_updates", "updates_per_report"):
+            require(getattr(self, field) >= 1, "--" + field.replace("_", "-"), getattr(self, field), "must be at least 1")
+        for field in ("num_report_samples", "num_final_samples"):
+            require(getattr(self, field) >= 2, "--" + field.replace("_", "-"), getattr(self, field), "must be at least 2")
+        require(self.max_concurrent >= 0, "--max-concurrent", self.max_concurrent, "must be at least 0")
+        require(0 < self.cpus_per_trial < float("inf"), "--cpus-per-trial", self.cpus_per_trial, "must be above 0")
+        require(0 <= self.gpus_per_trial < float("inf"), "--gpus-per-trial", self.gpus_per_trial, "must be at least 0")
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched."""
+
+    program: str
+    """The workflow's name: tune_gan."""
+    trainer: str
+    """`module:class` of a `algorithms.trainable.Trainer`."""
+    preset: Any
+    """The model's options: the baseline, and what the search space leaves alone."""
+    space: Callable[[], dict[str, Any]]
+    """Makes the search space, names of the preset's fields to Tune's domains; called once Ray may be imported."""
+    metric: str
+    mode: Literal["min", "max"]
+    floor: Callable[[], dict[str, float]]
+    """Gives the metrics of real digits, to print beside the best trial's."""
+
+
+def saved_flags(run_dir: str) -> dict[str, Any]:
+    """Return the flags of the run in `run_dir`. Raises UsageError where it is no run of ours or can't be read."""
+    flags = _read_run(run_dir).get("flags")
+    if not isinstance(flags, dict):
+        raise UsageError(f"--resume {run_dir!r} can't be resumed: {RUN_FILE} is broken (it has no flags)")
+    return flags
+
+
+def _read_run(run_dir: str) -> dict[str, Any]:
+    try:
+        record = json.loads((Path(run_dir).expanduser() / RUN_FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"--resume {run_dir!r} is no run folder: it has no {RUN_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--resume {run_dir!r} can't be resumed: {RUN_FILE} is broken ({error})") from None
+    return record if isinstance(record, dict) else {}
+
+
+def run(flags: SearchFlags, search: Search) -> int:
+    """Run or resume the search and return the exit code: 0, 1 if a trial failed, 130 if it was interrupted.
+
+    Raises UsageError for whatever is wrong with the flags or their surroundings, before anything is written.
+    """
+    run_dir = _resumed_run_dir(flags, search) if flags.resume else _new_run_dir(flags, search.program)
+    data = _load(flags)
+
+    from workflows.common import console, results
+    from workflows.common.cluster import connected, require_resources
+
+    with connected(flags.address) as cluster:
+        console.note(require_resources(cluster, flags.cpus_per_trial, flags.gpus_per_trial))
+        tuner = build_tuner(flags, search, data, run_dir)
+        _keep_rays_log(run_dir)
+        console.say(
+            f"{search.program}: {flags.num_samples} trials of up to {flags.max_updates} updates on {data.name}, {_hardware(cluster)}"
+        )
+        console.say(f"run folder {run_dir}, with the last {CHECKPOINTS_KEPT} checkpoints of every trial")
+        with console.LiveTable.shown():
+            tuner.fit()
+        results.write_tables(run_dir)
+    return console.summary(run_dir, search)
+
+
+def _hardware(cluster: Cluster) -> str:
+    return f"{cluster.resources.get('CPU', 0):g} CPUs, {cluster.resources.get('GPU', 0):g} GPUs"
+
+
+def _new_run_dir(flags: SearchFlags, program: str) -> Path:
+    storage = Path(flags.storage_path).expanduser().absolute()
+    run_dir = storage / (flags.name or time.strftime(f"{program}_%Y-%m-%d_%H-%M-%S"))
+    if run_dir.exists():
+        raise UsageError(f"--name {run_dir.name!r} exists in {storage}; choose another, or go on with --resume {shlex.quote(str(run_dir))}")
+    parent = next(folder for folder in (storage, *storage.parents) if folder.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise UsageError(f"--storage-path {flags.storage_path!r} can't be written: {parent} is no folder that may be written to")
+    return run_dir
+
+
+def _resumed_run_dir(flags: SearchFlags, search: Search) -> Path:
+    """Return the run's folder, having read every file that Tune will restore: a broken one would make it start over, silently."""
+    run_dir = Path(flags.resume).expanduser().absolute()
+    program = _read_run(flags.resume).get("program")
+    if program != search.program:
+        raise UsageError(f"--resume {flags.resume!r} is a run of {program}, not of {search.program}")
+    if not os.access(run_dir, os.W_OK | os.X_OK):
+        raise UsageError(f"--resume {flags.resume!r} can't be written to")
+    from ray import cloudpickle
+
+    readers: tuple[tuple[str, Callable[[Path], Any]], ...] = (
+        ("experiment_state-*.json", lambda path: json.loads(path.read_text())["trial_data"]),
+        ("basic-variant-state-*.json", lambda path: cloudpickle.loads(path.read_bytes())),
+        ("tuner.pkl", lambda path: cloudpickle.loads(path.read_bytes())),
+    )
+    for pattern, read in readers:
+        states = sorted(run_dir.glob(pattern))
+        if not states:
+            raise UsageError(f"--resume {flags.resume!r} can't be resumed: it has no {pattern} (it ended before its state was first saved)")
+        try:
+            read(states[-1])
+        except Exception as error:  # whatever unpickling may raise
+            raise UsageError(f"--resume {flags.resume!r} can't be resumed: {states[-1].name} is broken ({type(error).__name__})") from None
+    return run_dir
+
+
+def _load(flags: SearchFlags) -> MNIST:
+    from algorithms import mnist
+    from workflows.common import console
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            data = mnist.load(flags.dataset, flags.data_dir or None)
+        except (ValueError, OSError) as error:
+            raise UsageError(str(error)) from None
+    for warning in caught:
+        console.note(str(warning.message))
+    return data
+
+
+def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, reuse_actors: bool = True) -> tune.Tuner:
+    """Return the Tuner of the search, or of the run to resume, ready to fit; makes the folder of a new one."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0, the only way to keep Tune from printing
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"  # seconds between saves of the search's state; Ray's 10 lose more to a kill
+    os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    from ray import tune
+
+    from algorithms.trainable import Budget, GenerativeTrainable
+    from workflows.common import console
+    from workflows.common.schedulers import SCHEDULERS
+    from workflows.common.searchers import SEARCHERS
+
+    module, class_name = search.trainer.split(":")
+    budget = Budget(flags.max_updates, flags.updates_per_report, flags.num_report_samples, flags.num_final_samples)
+    trainable = tune.with_resources(
+        tune.with_parameters(
+            GenerativeTrainable,
+            trainer_class=getattr(importlib.import_module(module), class_name),
+            preset=search.preset,
+            data=data,
+            budget=budget,
+            seed=flags.seed,
+        ),
+        {"cpu": flags.cpus_per_trial, "gpu": flags.gpus_per_trial},
+    )
+    if flags.resume:
+        return tune.Tuner.restore(str(run_dir), trainable, resume_errored=True)
+
+    space = search.space()
+    baseline = {name: getattr(search.preset, name) for name in space}
+    run_dir.mkdir(parents=True)
+    (run_dir / RUN_FILE).write_text(json.dumps(_record(flags, search, baseline), indent=2) + "\n")
+    return tune.Tuner(
+        trainable,
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric=search.metric,
+            mode=search.mode,
+            num_samples=flags.num_samples,
+            max_concurrent_trials=flags.max_concurrent or None,
+            scheduler=SCHEDULERS[flags.scheduler](baseline, budget.num_reports),
+            search_alg=SEARCHERS[flags.searcher](baseline, flags.seed),
+            reuse_actors=reuse_actors,
+            trial_name_creator=_trial_id,
+            trial_dirname_creator=_trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=run_dir.name,
+            storage_path=str(run_dir.parent),
+            stop={"training_iteration": budget.num_reports},
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=CHECKPOINTS_KEPT),
+            sync_config=tune.SyncConfig(sync_artifacts=True),
+            callbacks=[console.LiveTable(search.metric, flags.max_updates)],
+            log_to_file=True,
+            verbose=0,
+        ),
+    )
+
+
+def _record(flags: SearchFlags, search: Search, baseline: dict[str, Any]) -> dict[str, Any]:
+    """Return what `--resume` and the analysis need to know of a run: what was asked for, and with what it was run."""
+    import ray
+    import torch
+
+    return {
+        "program": search.program,
+        "metric": search.metric,
+        "mode": search.mode,
+        "flags": asdict(flags),
+        "preset": asdict(search.preset),
+        "baseline": baseline,
+        "versions": {"python": platform.python_version(), "ray": ray.__version__, "torch": torch.__version__},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _keep_rays_log(run_dir: Path) -> None:
+    """Send what Ray would print to a file in the run's folder: the console stays clean, and nothing is lost."""
+    handler = logging.FileHandler(run_dir / "ray.log", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("ray")
+    logger.setLevel(logging.WARNING)
+    logger.handlers = [handler]
+    logger.propagate = False
+
+
+def _trial_id(trial: Any) -> str:
+    return str(trial.trial_id)

@@ -1,0 +1,69 @@
+"""Search the DCGAN's hyperparameters on MNIST with Ray Tune: `python workflows/tune_gan.py`, on a laptop or on a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from algorithms.gan.options import GANOptions
+from workflows.common import search
+from workflows.common.flags import parse, run_main
+
+SMOKE: dict[str, Any] = {"num_samples": 3, "max_updates": 40, "updates_per_report": 10, "dataset": "mnist-10k"} | search.SMOKE_SCORING
+
+
+@dataclass(frozen=True)
+class TuneGANFlags(search.SearchFlags):
+    """Search the hyperparameters of a DCGAN on MNIST. The first trial is the homework's setting, run to the end."""
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto is bf16 where the processor or GPU multiplies it natively, else fp32."""
+
+
+def space() -> dict[str, Any]:
+    """Return the search space: names of GANOptions, and where Tune draws their values from."""
+    from ray import tune
+
+    return {
+        "generator_lr": tune.loguniform(2e-4, 4e-3),
+        "discriminator_lr": tune.loguniform(1e-4, 2e-3),
+        "beta1": tune.choice([0.0, 0.25, 0.5]),
+        "label_smoothing": tune.choice([0.0, 0.1, 0.2]),
+        "ema_decay": tune.choice([0.0, 0.99, 0.998]),
+        "latent_size": tune.choice([32, 64, 96]),
+    }
+
+
+def floor() -> dict[str, float]:
+    """Return the scores of real digits, which no generator should beat."""
+    from algorithms.scoring import Scorer
+
+    return Scorer.floor()
+
+
+def tune_gan(argv: Sequence[str]) -> int:
+    """Parse the flags, search, and return the exit code."""
+    flags = parse(TuneGANFlags, argv, smoke=SMOKE, saved=search.saved_flags)
+    return search.run(
+        flags,
+        search.Search(
+            program="tune_gan",
+            trainer="algorithms.gan.trainer:Trainer",
+            preset=GANOptions(precision=flags.precision),
+            space=space,
+            metric="fid_mnist",
+            mode="min",
+            floor=floor,
+        ),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tune_gan` with one-line errors."""
+    return run_main(tune_gan, "tune_gan.py", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
