@@ -1,0 +1,82 @@
+"""Two alternatives measured in turn, A B B A, …: machines drift, so only a ratio taken side by side counts. Every benchmark uses it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def side_by_side(
+    ours: Callable[[], float],
+    peer: Callable[[], float],
+    *,
+    rounds: int,
+    unit: str,
+    goal: str,
+    higher_is_better: bool,
+    notes: dict[str, Any],
+) -> None:
+    """Measure both `rounds` times, print the medians and the median ratio with its spread, and write benchmarks/results/<script>.json.
+
+    `ours` and `peer` run once and return their figure in `unit`; the first call of each is a warm-up and is not counted. The ratio says how
+    many times better ours is.
+    """
+    ours(), peer()
+    rows = []
+    for number in range(rounds):
+        if number % 2:
+            theirs, mine = peer(), ours()
+        else:
+            mine, theirs = ours(), peer()
+        rows.append({"ours": mine, "peer": theirs, "ratio": mine / theirs if higher_is_better else theirs / mine})
+        print(f"round {number + 1}/{rounds}: ours {mine:.4g}, peer {theirs:.4g} {unit}, {rows[-1]['ratio']:.2f} times", flush=True)
+    figures = {
+        f"{name}_{kind}": pick([row[name] for row in rows])
+        for name in ("ours", "peer", "ratio")
+        for kind, pick in (("median", statistics.median), ("min", min), ("max", max))
+    }
+    record = {
+        "benchmark": Path(sys.argv[0]).name,
+        "unit": unit,
+        "goal": goal,
+        **figures,
+        "rounds": rows,
+        **notes,
+        **circumstances(),
+    }
+    print(
+        f"ours {record['ours_median']:.4g}, peer {record['peer_median']:.4g} {unit}: {record['ratio_median']:.2f} times "
+        f"({record['ratio_min']:.2f} to {record['ratio_max']:.2f}, {rounds} rounds); goal: {goal}"
+    )
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / (Path(sys.argv[0]).stem + ".json")
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    print(f"written to {path}")
+
+
+def circumstances() -> dict[str, Any]:
+    """Return what a figure is worth nothing without: command, versions, hardware, date."""
+    return {
+        "command": "python " + " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in ("torch", "ray", "numpy")},
+        "hardware": f"{os.cpu_count()} x {_processor()}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    units = [name for name in ("avx512_bf16", "amx_bf16") if capabilities.get(name)]
+    return f"{capabilities.get('cpu_name') or platform.processor()} ({', '.join(units) or 'no native bf16'})"
