@@ -54,6 +54,11 @@ def test_resume_refuses_another_value_and_takes_the_same() -> None:
         parsed("--resume", "somewhere", "--count", "6")
 
 
+def test_resume_of_another_versions_run_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--resume 'somewhere' can't be resumed: its flags are not this version's .*unknown"):
+        parsed("--resume", "somewhere", saved={"unknown": 1})
+
+
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     def wrong(argv: Any) -> int:
         raise UsageError("--count must be at least 1, got 0")

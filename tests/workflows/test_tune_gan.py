@@ -198,6 +198,10 @@ def test_smoke_leaves_tables_pictures_and_the_best_trial(smoke: tuple[Path, str]
         assert (run_dir / "samples" / f"{trial_id}_000000.png").exists()
     with Image.open(run_dir / "samples" / f"{best['trial_id']}_000040.png") as picture:
         assert np.asarray(picture).std() > 10
+        size = picture.size
+    for trial_id in {best["trial_id"], baseline["trial_id"].item()}:
+        with Image.open(run_dir / "samples" / f"{trial_id}_progress.png") as picture:
+            assert picture.width > size[0], "two grids, at half their size each, and the space between them"
 
 
 def test_the_console_says_what_came_of_it_and_nothing_else(smoke: tuple[Path, str]) -> None:

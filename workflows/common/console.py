@@ -112,22 +112,22 @@ class LiveTable(Callback):
         return Group(table, Text(f"{_clock(self._started)}  {words}{hidden}", style="bold"))
 
 
-def summary(run_dir: Path, search: Search) -> int:
+def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     """Print how the run ended and what to type next; return the exit code: 0, 1 if a trial failed, 130 if the run was interrupted."""
     trials = results.load_trials(run_dir)
-    unfinished = int((~trials["status"].isin(["TERMINATED", "ERROR"])).sum())
+    ended = int(trials["status"].isin(["TERMINATED", "ERROR"]).sum())
     failed = trials[trials["status"] == "ERROR"]
     best = results.best(run_dir, search.metric, search.mode)
     if best is not None:
         _print_scores(search, trials, best)
-        say(f"picture   {run_dir / results.SAMPLES}/{best['trial_id']}_{int(best['updates']):06d}.png")
+        say(f"picture   {run_dir / results.SAMPLES}/{best['trial_id']}_progress.png")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if best is not None else ""))
     say(f"disk      {_gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
     for _, trial in failed.iterrows():
         say(f"FAILED    {trial['trial_id']}: {trial['error']} ({run_dir / trial['trial_id'] / 'error.txt'})")
     resume = f"python workflows/{search.program}.py --resume {shlex.quote(str(run_dir))}"
-    if unfinished:
-        say(f"interrupted: {len(trials) - unfinished} of {len(trials)} trials have ended; to go on: {resume}")
+    if ended < num_samples:
+        say(f"interrupted: {ended} of {num_samples} trials have ended; to go on: {resume}")
         return INTERRUPTED
     if len(failed):
         say(f"{len(failed)} of {len(trials)} trials failed; to try them again from their last checkpoint: {resume}")

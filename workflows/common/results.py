@@ -15,14 +15,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-RUN_FILE = "run.json"
+from workflows.common import RUN_FILE
+
 SAMPLES = "samples"
 _TUNES_OWN = ("done", "date", "pid", "node_ip", "time_since_restore", "iterations_since_restore", "experiment_tag", "trial_id")
 
 
 def read_run(run_dir: str | Path) -> dict[str, Any]:
     """Return what the run was asked to do, and with what; see `search.run`. Raises FileNotFoundError or ValueError where it is no run."""
-    record: dict[str, Any] = json.loads((Path(run_dir) / RUN_FILE).read_text())
+    record: dict[str, Any] = json.loads((Path(run_dir).expanduser() / RUN_FILE).read_text())
     return record
 
 
@@ -44,12 +45,13 @@ def read_reports(trial_dir: str | Path) -> list[dict[str, Any]]:
 
 def load_history(run_dir: str | Path) -> pd.DataFrame:
     """Return a row a report: trial_id, iteration, every metric, every `config/…`. What a report lacks is NaN."""
+    run_dir = Path(run_dir).expanduser()
     reports = [
         {"trial_id": trial["trial_id"], "iteration": report["training_iteration"]}
         | {key: value for key, value in report.items() if key not in (*_TUNES_OWN, "training_iteration", "config")}
         | {"config": report.get("config", {})}
-        for trial in _trials(Path(run_dir))
-        for report in read_reports(Path(run_dir) / trial["trial_id"])
+        for trial in _trials(run_dir)
+        for report in read_reports(run_dir / trial["trial_id"])
     ]
     if not reports:
         return pd.DataFrame({"trial_id": pd.Series(dtype=str), "iteration": pd.Series(dtype=int)})
@@ -63,7 +65,7 @@ def load_trials(run_dir: str | Path) -> pd.DataFrame:
     its newest checkpoint, or None; `baseline` marks the trial of the preset. Status is Tune's (PENDING, RUNNING, TERMINATED, ERROR) when
     it last saved its state: a killed run's trials are still RUNNING.
     """
-    run_dir = Path(run_dir)
+    run_dir = Path(run_dir).expanduser()
     baseline = read_run(run_dir).get("baseline")
     trials = pd.DataFrame(
         [
@@ -106,9 +108,16 @@ def best(run_dir: str | Path, metric: str, mode: Literal["min", "max"]) -> pd.Se
     return row
 
 
+def best_and_baseline(run_dir: str | Path) -> list[str]:
+    """Return the trial_ids of the best trial (if one has run to its end) and of the baseline, each once."""
+    run, trials = read_run(run_dir), load_trials(run_dir)
+    row = best(run_dir, run["metric"], run["mode"])
+    return list(dict.fromkeys([*([] if row is None else [row["trial_id"]]), *trials.loc[trials["baseline"], "trial_id"]]))
+
+
 def write_tables(run_dir: str | Path) -> None:
     """Write `trials.csv`, `history.csv`, `best.json` (if a trial has run to its end) and `samples/` into the run folder."""
-    run_dir = Path(run_dir)
+    run_dir = Path(run_dir).expanduser()
     run = read_run(run_dir)
     _write(run_dir / "trials.csv", load_trials(run_dir).to_csv(index=False))
     _write(run_dir / "history.csv", load_history(run_dir).to_csv(index=False))

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from workflows.common import RUN_FILE
 from workflows.common.flags import RunFlags, UsageError, require
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from algorithms.mnist import MNIST
     from workflows.common.cluster import Cluster
 
-RUN_FILE = "run.json"
 CHECKPOINTS_KEPT = 2
 """Per trial: with one, the last saved state of a killed search could name a checkpoint that its successor has just replaced."""
 SMOKE_SCORING = {"num_report_samples": 500, "num_final_samples": 1000}
@@ -118,7 +118,7 @@ def run(flags: SearchFlags, search: Search) -> int:
     run_dir = _resumed_run_dir(flags, search) if flags.resume else _new_run_dir(flags, search.program)
     data = _load(flags)
 
-    from workflows.common import console, results
+    from workflows.common import console, figures, results
     from workflows.common.cluster import connected, require_resources
 
     with connected(flags.address) as cluster:
@@ -132,7 +132,9 @@ def run(flags: SearchFlags, search: Search) -> int:
         with console.LiveTable.shown():
             tuner.fit()
         results.write_tables(run_dir)
-    return console.summary(run_dir, search)
+        for trial_id in results.best_and_baseline(run_dir):
+            figures.progress(run_dir, trial_id)
+    return console.summary(run_dir, search, flags.num_samples)
 
 
 def _hardware(cluster: Cluster) -> str:
@@ -194,7 +196,7 @@ def _load(flags: SearchFlags) -> MNIST:
 def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, reuse_actors: bool = True) -> tune.Tuner:
     """Return the Tuner of the search, or of the run to resume, ready to fit; makes the folder of a new one."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0, the only way to keep Tune from printing
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"  # seconds between saves of the search's state; Ray's 10 lose more to a kill
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # seconds between saves of the search's state; Ray's 10 lose more to a kill
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
     from ray import tune
 

@@ -1,0 +1,51 @@
+"""The README's Python runs as it stands there, but for a shorter training and another run folder."""
+
+import re
+from pathlib import Path
+
+import pytest
+from run_folders import line, make_run
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def block_with(word: str) -> str:
+    return next(block for block in BLOCKS if word in block)
+
+
+def test_the_tables_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def reports(*values: float) -> str:
+        return "".join(line(i, value, fid_mnist=value, updates=250 * i) for i, value in enumerate(values, start=1))
+
+    trials = [
+        {"trial_id": "t_0", "status": "TERMINATED", "config": {"lr": 1}, "reports": reports(9, 8, 7)},
+        {"trial_id": "t_1", "status": "RUNNING", "config": {"lr": 2}, "reports": reports(9, 3)},
+    ]
+    run = make_run(tmp_path / "wide", trials)
+    exec(block_with("load_trials").replace("~/ray_results/wide", str(run)), {})
+    out = capsys.readouterr().out
+    assert "t_0" in out
+    assert "config/lr" in out
+
+
+def test_the_trainer_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = block_with("Trainer(").replace("mnist.load()", 'mnist.load("mnist-10k")').replace("train(250)", "train(2)")
+    names: dict[str, object] = {}
+    exec(source, names)
+    assert "generator_loss" in capsys.readouterr().out
+    assert tuple(names["digits"].shape) == (64, 28, 28)  # type: ignore[attr-defined]
+    assert (tmp_path / "gan.pt").stat().st_size > 1e6
+
+
+def test_every_flag_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    from workflows import tune_gan
+
+    with pytest.raises(SystemExit):
+        tune_gan.main(["--help"])
+    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    commands = re.findall(r"^python workflows/tune_gan.py (.*)$", README, flags=re.MULTILINE)
+    assert commands
+    used = {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]+", command.split("#")[0])}
+    assert used <= known
