@@ -33,6 +33,7 @@ def space() -> dict[str, Any]:
         "label_smoothing": tune.choice([0.0, 0.1, 0.2]),
         "ema_decay": tune.choice([0.0, 0.99, 0.998]),
         "latent_size": tune.choice([32, 64, 96]),
+        "width": tune.choice([16, 32]),
     }
 
 

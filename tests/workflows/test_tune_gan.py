@@ -251,6 +251,7 @@ def test_a_broken_run_is_refused_not_started_over(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert str(tmp_path) in said
+    assert "version" not in said
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 

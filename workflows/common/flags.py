@@ -66,8 +66,9 @@ def parse(
     flags = _parse(flags_class, argv, flags_class(**(smoke if "--smoke" in argv else {})))
     if not flags.resume:
         return flags
+    kept_flags = saved(flags.resume)
     try:
-        of_run = flags_class(**(saved(flags.resume) | {"resume": flags.resume}))
+        of_run = flags_class(**(kept_flags | {"resume": flags.resume}))
     except (TypeError, UsageError) as error:
         raise UsageError(f"--resume {flags.resume!r} can't be resumed: its flags are not this version's ({error})") from None
     flags = _parse(flags_class, argv, of_run)
