@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-BENCHMARKS := gan_throughput tune_overhead gan_found_vs_preset
+BENCHMARKS := gan_throughput tune_overhead
 .DEFAULT_GOAL := help
 .PHONY: help install data gan test check bench
 
@@ -31,5 +31,5 @@ check: $(STAMP) ## lint, formatting, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## run every benchmark (half an hour); each writes its figures to benchmarks/results/
+bench: $(STAMP) ## run every benchmark (ten minutes); each writes its figures to benchmarks/results/
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
