@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from workflows import tune_gan
+from workflows.common import results, state
 from workflows.common.cluster import Cluster, require_resources
 from workflows.common.flags import UsageError
 
@@ -75,8 +78,16 @@ def saved_trials(run_dir: Path) -> dict[str, tuple[dict[str, Any], int]]:
         (["--updates-per-report", "0"], ["--updates-per-report must be at least 1, got 0"]),
         (["--num-final-samples", "1"], ["--num-final-samples must be at least 2, got 1"]),
         (["--max-concurrent", "-1"], ["--max-concurrent must be at least 0, got -1"]),
-        (["--cpus-per-trial", "0"], ["--cpus-per-trial must be above 0, got 0.0"]),
-        (["--gpus-per-trial", "-0.5"], ["--gpus-per-trial must be at least 0, got -0.5"]),
+        (["--cpus-per-trial", "0"], ["--cpus-per-trial must be at least 0.01, got 0.0"]),
+        (["--gpus-per-trial", "-0.5"], ["--gpus-per-trial must be 0, 0.01 to 1, or whole, got -0.5"]),
+        (["--gpus-per-trial", "1.5"], ["--gpus-per-trial must be 0, 0.01 to 1, or whole, got 1.5"]),
+        (["--name", "x" * 300], ["--name must be a folder's name", "200 bytes"]),
+        (["--name", " "], ["--name must be a folder's name"]),
+        (["--name", "dangling"], ["--name 'dangling' exists"]),
+        (["--resume", ""], ["--resume must name a run folder, got ''"]),
+        (["--address", "nonsense"], ["--address 'nonsense' must be HOST:PORT"]),
+        (["--address", "127.0.0.1:1"], ["--address '127.0.0.1:1' can't be reached"]),
+        (["--address", "ray://127.0.0.1:1"], ["--address 'ray://127.0.0.1:1' must be HOST:PORT"]),
         (["--scheduler", "hope"], ["'hope'", "'asha', 'fifo'"]),
         (["--precision", "fp8"], ["'fp8'", "'auto', 'bf16', 'fp32'"]),
         (["--dataset", "cifar"], ["'cifar'", "'mnist', 'mnist-10k'"]),
@@ -94,6 +105,7 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
 ) -> None:
     (tmp_path / "runs" / "taken").mkdir(parents=True)
     (tmp_path / "file").write_text("")
+    (tmp_path / "runs" / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "corrupt").mkdir()
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
         (tmp_path / "corrupt" / name).write_bytes(b"no digits")
@@ -101,6 +113,8 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
     argv = [flag.format(tmp=tmp_path) for flag in flags]
     if "--storage-path" not in argv:
         argv += ["--storage-path", str(tmp_path / "runs")]
+    if "--address" in argv:
+        argv += ["--dataset", "mnist-10k"]
     assert tune_gan.main(argv) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -133,14 +147,6 @@ def test_a_gpu_too_many_leaves_nothing_behind(tmp_path: Path) -> None:
     assert out == ""
     assert err.count("\n") == 1
     assert "--gpus-per-trial 999 is more than the" in err
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_unreachable_cluster_is_refused(tmp_path: Path) -> None:
-    code, _, err = finish(start("--smoke", "--address", "nonsense", "--storage-path", tmp_path))
-    assert code == 2
-    assert err.count("\n") == 1
-    assert "--address 'nonsense' can't be reached" in err
     assert not list(tmp_path.iterdir())
 
 
@@ -247,12 +253,41 @@ def test_a_broken_run_is_refused_not_started_over(
         else:
             file.write_bytes(file.read_bytes()[:-100])
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert ".saved" not in before
     assert tune_gan.main(["--resume", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert str(tmp_path) in said
     assert "version" not in said
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["experiment_state-*.json", "basic-variant-state-*.json", "tuner.pkl"])
+def test_a_state_file_cut_short_is_replaced_by_its_copy(smoke: tuple[Path, str], tmp_path: Path, name: str) -> None:
+    run = shutil.copytree(smoke[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint_*"))
+    assert state.recover(run) == ""
+    broken = max(run.glob(name))  # the newest; each resumption writes its own
+    broken.write_bytes(broken.read_bytes()[:-100])
+    said = state.recover(run)
+    assert f"{broken.name} is broken" in said
+    assert state.recover(run) == ""
+    pd.testing.assert_frame_equal(results.load_trials(run)[["trial_id", "status"]], results.load_trials(smoke[0])[["trial_id", "status"]])
+
+
+def test_a_run_that_is_still_running_is_left_alone(smoke: tuple[Path, str], ray_address: str) -> None:
+    with FileLock(smoke[0] / ".lock"):
+        code, out, err = finish(start("--resume", smoke[0], "--address", ray_address))
+    assert (code, out) == (2, "")
+    assert "is still running" in err
+    assert err.count("\n") == 1
+
+
+def test_a_run_is_not_resumed_on_other_digits(smoke: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(smoke[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint_*"))
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"dataset": "mnist"}))
+    assert tune_gan.main(["--resume", str(run)]) == 2
+    assert "was begun on mnist, but only mnist-10k can be had" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

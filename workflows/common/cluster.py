@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from workflows.common.flags import UsageError
 
+PROBE_TIMEOUT_S = 5.0
 TOKEN_FILE = Path("~/.ray/auth_token")
 CURRENT_CLUSTER_FILE = Path("/tmp/ray/ray_current_cluster")
 """Where `ray start` leaves its cluster's address, and where `ray.init()` looks for it."""
@@ -30,33 +33,68 @@ class Cluster:
 def connected(address: str) -> Iterator[Cluster]:
     """Connect to Ray; disconnect at the end, which also stops a cluster that was started here.
 
-    Without `address` it is the cluster that `ray start` or `ray up` left on this machine (or that RAY_ADDRESS names), else a new local one,
-    guarded by Ray's token. Raises UsageError where the cluster can't be reached.
+    Without `address` it is the cluster that RAY_ADDRESS names or that `ray start` or `ray up` left on this machine, else a new local one,
+    guarded by Ray's token; "local" is always a new one. Raises UsageError where the cluster can't be reached.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; unset, it warns about it
     logging.getLogger("ray").setLevel(logging.ERROR)
+    target = _target(address)
     import ray
     from ray.exceptions import RayError
 
-    is_local = address == "local" or not (address or os.environ.get("RAY_ADDRESS") or CURRENT_CLUSTER_FILE.exists())
     had_token = TOKEN_FILE.expanduser().exists()
-    try:
-        ray.init(
-            address="local" if is_local else address or None,
-            include_dashboard=False if is_local else None,
-            log_to_driver=False,  # the workers' output is in each trial's folder
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
-        reason = str(error).strip().splitlines()[0]
-        where = address or os.environ.get("RAY_ADDRESS") or (CURRENT_CLUSTER_FILE.read_text().strip() if not is_local else "local")
-        raise UsageError(f"--address {where!r} can't be reached ({reason}); --address local starts a cluster of its own") from None
+    with _interrupts_wait():
+        try:
+            ray.init(
+                address=target,
+                include_dashboard=False if target == "local" else None,
+                log_to_driver=False,  # the workers' output is in each trial's folder
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UsageError(f"the Ray cluster {target!r} can't be reached ({reason}); --address local starts one of its own") from None
     if not had_token and TOKEN_FILE.expanduser().exists():
         TOKEN_FILE.expanduser().chmod(0o600)  # whoever reads it can run code here, and Ray leaves it readable to all
     try:
-        yield Cluster(ray.cluster_resources(), is_local)
+        yield Cluster(ray.cluster_resources(), is_local=target == "local")
     finally:
         ray.shutdown()
+
+
+def _target(address: str) -> str:
+    """Return what to connect to: "local" or host:port, where something answers."""
+    source, target = "--address", address
+    if not target and os.environ.get("RAY_ADDRESS"):
+        source, target = "RAY_ADDRESS", os.environ["RAY_ADDRESS"]
+    if not target and CURRENT_CLUSTER_FILE.exists():
+        source, target = str(CURRENT_CLUSTER_FILE), CURRENT_CLUSTER_FILE.read_text().strip()
+    if target in ("", "local"):
+        return "local"
+    host, _, port = target.rpartition(":")
+    if not (host and port.isdigit() and "/" not in target):
+        raise UsageError(f"{source} {target!r} must be HOST:PORT of a Ray cluster, or local")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:  # Ray itself would try for minutes
+        raise UsageError(f"{source} {target!r} can't be reached ({error}); --address local starts a cluster of its own") from None
+    return target
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Put Ctrl-C off until the end: a Ray that is half started would crash the interpreter."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        import ray
+
+        ray.shutdown()
+        raise KeyboardInterrupt
 
 
 def require_resources(cluster: Cluster, cpus: float, gpus: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,12 +31,12 @@ _COLORS = {"RUNNING": "cyan", "TERMINATED": "green", "ERROR": "bold red", "PENDI
 def note(message: str) -> None:
     """Say that something is not quite as was asked for; nothing if the message is empty."""
     if message:
-        Console(stderr=True, soft_wrap=True).print(f"note: {message}", highlight=False, markup=False)
+        Console(stderr=True, soft_wrap=True).print(f"note: {message}", highlight=False, markup=False, emoji=False)
 
 
 def say(message: str) -> None:
     """Print a line, whole, whatever the terminal's width."""
-    Console(soft_wrap=True).print(message, highlight=False, markup=False)
+    Console(soft_wrap=True).print(message, highlight=False, markup=False, emoji=False)
 
 
 class LiveTable(Callback):
@@ -92,14 +94,16 @@ class LiveTable(Callback):
     def _table(self) -> Group:
         names = list(self._trials[0].config) if self._trials else []
         table = Table(box=None, pad_edge=False, header_style="bold")
+        if Console().width < 60 + 16 * len(names):
+            names = []
         for column in ("trial", "status", "updates", self._metric, "updates/s", *names):
             table.add_column(column, justify="left" if column in ("trial", "status") else "right", no_wrap=True)
-        order = {"RUNNING": 0, "ERROR": 1, "TERMINATED": 2, "PENDING": 3}
-        shown = sorted(self._trials, key=lambda trial: order.get(trial.status, 4))[:MOST_ROWS]
+        order = {"RUNNING": 0, "ERROR": 1, "PAUSED": 2, "TERMINATED": 3, "PENDING": 4}
+        shown = sorted(self._trials, key=lambda trial: order.get(trial.status, 5))[:MOST_ROWS]
         for trial in sorted(shown, key=lambda trial: str(trial.trial_id)):
             last = trial.last_result or {}
             table.add_row(
-                trial.trial_id,
+                str(trial.trial_id).rpartition("_")[2],
                 Text(trial.status, style=_COLORS.get(trial.status, "")),
                 str(last.get("updates", "")),
                 _number(last.get(self._metric)),
@@ -110,6 +114,17 @@ class LiveTable(Callback):
         words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         hidden = f" ({len(self._trials) - len(shown)} more not shown)" if len(shown) < len(self._trials) else ""
         return Group(table, Text(f"{_clock(self._started)}  {words}{hidden}", style="bold"))
+
+
+def resume_command(program: str, run_dir: Path) -> str:
+    """Return what to type to go on with a run."""
+    return f"{_python()} workflows/{program}.py --resume {shlex.quote(str(run_dir))}"
+
+
+def _python() -> str:
+    """Return this interpreter as a person would type it here, whether or not its environment is activated."""
+    relative = os.path.relpath(sys.executable)
+    return shlex.quote(min(relative, sys.executable, key=len))
 
 
 def summary(run_dir: Path, search: Search, num_samples: int) -> int:
@@ -125,15 +140,15 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     say(f"disk      {_gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
     for _, trial in failed.iterrows():
         say(f"FAILED    {trial['trial_id']}: {trial['error']} ({run_dir / trial['trial_id'] / 'error.txt'})")
-    resume = f"python workflows/{search.program}.py --resume {shlex.quote(str(run_dir))}"
+    resume = resume_command(search.program, run_dir)
     if ended < num_samples:
         say(f"interrupted: {ended} of {num_samples} trials have ended; to go on: {resume}")
         return INTERRUPTED
     if len(failed):
         say(f"{len(failed)} of {len(trials)} trials failed; to try them again from their last checkpoint: {resume}")
         return 1
-    say(f"next      python workflows/{search.program}.py --num-samples 32    searches wider")
-    say(f"          tensorboard --logdir {shlex.quote(str(run_dir))}    shows every curve")
+    say(f"next      {_python()} workflows/{search.program}.py --num-samples 32    searches wider")
+    say(f"          {_python()} -m tensorboard.main --logdir {shlex.quote(str(run_dir))}    shows every curve")
     return 0
 
 

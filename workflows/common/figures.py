@@ -11,11 +11,17 @@ _CAPTION_HEIGHT, _GAP = 18, 8
 
 
 def progress(run_dir: Path, trial_id: str) -> Path | None:
-    """Lay a trial's sample grids side by side, each under its number of updates; return the PNG's path, or None if the trial drew none."""
+    """Lay a trial's sample grids side by side, each under its number of updates.
+
+    Return the PNG's path, or None if the trial drew none that can be read.
+    """
     pictures = sorted((run_dir / trial_id / "samples").glob("*.png"))
     if not pictures:
         return None
-    grids = [Image.open(picture).convert("L") for picture in pictures]
+    try:
+        grids = [Image.open(picture).convert("L") for picture in pictures]
+    except OSError:  # cut short
+        return None
     width, height = (size // 2 for size in grids[0].size)  # pixel for pixel: grids are drawn at twice their size
     columns, rows = min(PER_ROW, len(grids)), -(-len(grids) // PER_ROW)
     page = Image.new("L", (columns * (width + _GAP) + _GAP, rows * (height + _CAPTION_HEIGHT + _GAP)), 255)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -13,6 +14,10 @@ import tyro
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+
+MAY_DIFFER = ("resume", "address", "data_dir")
+"""Flags that a resumed run may have of its own: where it runs and where its data lies, not what it is."""
 
 
 class UsageError(Exception):
@@ -38,7 +43,10 @@ class RunFlags:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "--seed", self.seed, "must be at least 0 and below 2**32")
-        require("/" not in self.name and self.name not in (".", ".."), "--name", self.name, "must be a folder's name without a slash")
+        plain = (
+            "/" not in self.name and self.name not in (".", "..") and self.name == self.name.strip() and len(os.fsencode(self.name)) <= 200
+        )
+        require(plain, "--name", self.name, "must be a folder's name: no slash, no blank at its ends, at most 200 bytes")
         require("://" not in self.storage_path, "--storage-path", self.storage_path, "must be a folder (mount the bucket)")
 
 
@@ -64,6 +72,7 @@ def parse(
     flag may only repeat them, because half a search under one setting and half under another is no search.
     """
     flags = _parse(flags_class, argv, flags_class(**(smoke if "--smoke" in argv else {})))
+    require(bool(flags.resume) or "--resume" not in argv, "--resume", flags.resume, "must name a run folder")
     if not flags.resume:
         return flags
     kept_flags = saved(flags.resume)
@@ -74,14 +83,16 @@ def parse(
     flags = _parse(flags_class, argv, of_run)
     for field in dataclasses.fields(flags_class):
         value, kept = getattr(flags, field.name), getattr(of_run, field.name)
-        if value != kept and field.name not in ("resume", "address"):
+        if value != kept and field.name not in MAY_DIFFER:
             flag = "--" + field.name.replace("_", "-")
             raise UsageError(f"{flag} {value!r} can't be used with --resume: the run goes on under its own {flag} {kept!r}")
     return flags
 
 
 def _parse(flags_class: type[FlagsT], argv: Sequence[str], default: FlagsT) -> FlagsT:
-    said = io.StringIO()
+    said, columns = io.StringIO(), os.environ.get("COLUMNS")
+    if not {"-h", "--help"} & set(argv):
+        os.environ["COLUMNS"] = "10000"  # so that tyro breaks no word of an error
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(flags_class, args=list(argv), default=default)
@@ -89,6 +100,10 @@ def _parse(flags_class: type[FlagsT], argv: Sequence[str], default: FlagsT) -> F
         if exit_.code in (0, None):
             raise
         raise UsageError(_one_line(said.getvalue())) from None
+    finally:
+        os.environ.pop("COLUMNS", None)
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
 
 
 def _one_line(box: str) -> str:
@@ -114,3 +129,6 @@ def run_main(workflow: Callable[[Sequence[str]], int], program: str, argv: Seque
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # `--help | head -1`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from workflows.common import RUN_FILE
+from workflows.common import RUN_FILE, SAVED, STATE
 
 SAMPLES = "samples"
 _TUNES_OWN = ("done", "date", "pid", "node_ip", "time_since_restore", "iterations_since_restore", "experiment_tag", "trial_id")
@@ -23,7 +23,9 @@ _TUNES_OWN = ("done", "date", "pid", "node_ip", "time_since_restore", "iteration
 
 def read_run(run_dir: str | Path) -> dict[str, Any]:
     """Return what the run was asked to do, and with what; see `search.run`. Raises FileNotFoundError or ValueError where it is no run."""
-    record: dict[str, Any] = json.loads((Path(run_dir).expanduser() / RUN_FILE).read_text())
+    record = json.loads((Path(run_dir).expanduser() / RUN_FILE).read_text())
+    if not isinstance(record, dict):
+        raise ValueError(f"{run_dir}: {RUN_FILE} is broken")
     return record
 
 
@@ -34,10 +36,10 @@ def read_reports(trial_dir: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(trial_dir) / "result.json"
     reports: dict[int, dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             report = json.loads(line)
-            reports[report["training_iteration"]] = report
+            reports[int(report["training_iteration"])] = report
         except (ValueError, KeyError, TypeError):
             continue
     return [reports[iteration] for iteration in sorted(reports)]
@@ -140,12 +142,14 @@ def write_tables(run_dir: str | Path) -> None:
 
 
 def _trials(run_dir: Path) -> list[dict[str, Any]]:
-    """Return Tune's own records of the trials, in the order of their numbers; empty before it first saved its state."""
-    states = sorted(run_dir.glob("experiment_state-*.json"))
-    if not states:
-        return []
-    trials = [json.loads(trial) for trial, _ in json.loads(states[-1].read_text())["trial_data"]]
-    return sorted(trials, key=lambda trial: str(trial["trial_id"]))
+    """Return Tune's own records of the trials, in the order of their numbers, as last saved whole; empty before it first saved them."""
+    for state in [*reversed(sorted(run_dir.glob(STATE))), *run_dir.glob(f"{SAVED}/{STATE}")]:
+        try:
+            trials = [json.loads(trial) for trial, _ in json.loads(state.read_text())["trial_data"]]
+        except (ValueError, KeyError, TypeError):  # Tune writes it in place: it may be just being written, or have been when all ended
+            continue
+        return sorted(trials, key=lambda trial: str(trial["trial_id"]))
+    return []
 
 
 def _full_length(run_dir: str | Path) -> int:
@@ -162,7 +166,7 @@ def _error(trial_dir: Path) -> str:
 
 
 def _newest_checkpoint(trial_dir: Path) -> str | None:
-    checkpoints = sorted(folder for folder in trial_dir.glob("checkpoint_*") if any(folder.iterdir()))
+    checkpoints = sorted(folder for folder in trial_dir.glob("checkpoint_*") if folder.is_dir() and any(folder.iterdir()))
     return str(checkpoints[-1]) if checkpoints else None
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workflows.common import RUN_FILE
-from workflows.common.flags import RunFlags, UsageError, require
+from workflows.common.flags import INTERRUPTED, RunFlags, UsageError, require
 
 if TYPE_CHECKING:
     from ray import tune
@@ -70,8 +70,11 @@ class SearchFlags(RunFlags):
         for field in ("num_report_samples", "num_final_samples"):
             require(getattr(self, field) >= 2, "--" + field.replace("_", "-"), getattr(self, field), "must be at least 2")
         require(self.max_concurrent >= 0, "--max-concurrent", self.max_concurrent, "must be at least 0")
-        require(0 < self.cpus_per_trial < float("inf"), "--cpus-per-trial", self.cpus_per_trial, "must be above 0")
-        require(0 <= self.gpus_per_trial < float("inf"), "--gpus-per-trial", self.gpus_per_trial, "must be at least 0")
+        cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
+        require(0.01 <= cpus < 1e4, "--cpus-per-trial", cpus, "must be at least 0.01")
+        require(
+            gpus == 0 or 0.01 <= gpus <= 1 or (gpus < 1e4 and gpus == int(gpus)), "--gpus-per-trial", gpus, "must be 0, 0.01 to 1, or whole"
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def saved_flags(run_dir: str) -> dict[str, Any]:
 
 def _read_run(run_dir: str) -> dict[str, Any]:
     try:
-        record = json.loads((Path(run_dir).expanduser() / RUN_FILE).read_text())
+        record = json.loads(Path(os.path.expanduser(run_dir), RUN_FILE).read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"--resume {run_dir!r} is no run folder: it has no {RUN_FILE}") from None
     except (OSError, ValueError) as error:
@@ -117,23 +120,49 @@ def run(flags: SearchFlags, search: Search) -> int:
     """
     run_dir = _resumed_run_dir(flags, search) if flags.resume else _new_run_dir(flags, search.program)
     data = _load(flags)
+    if flags.resume and (dataset := _read_run(flags.resume).get("dataset")) != data.name:
+        raise UsageError(f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`")
 
-    from workflows.common import console, figures, results
+    from filelock import FileLock, Timeout
+
+    from workflows.common import console, figures, results, state
     from workflows.common.cluster import connected, require_resources
 
     with connected(flags.address) as cluster:
         console.note(require_resources(cluster, flags.cpus_per_trial, flags.gpus_per_trial))
-        tuner = build_tuner(flags, search, data, run_dir)
-        _keep_rays_log(run_dir)
-        console.say(
-            f"{search.program}: {flags.num_samples} trials of up to {flags.max_updates} updates on {data.name}, {_hardware(cluster)}"
-        )
-        console.say(f"run folder {run_dir}, with the last {CHECKPOINTS_KEPT} checkpoints of every trial")
-        with console.LiveTable.shown():
-            tuner.fit()
-        results.write_tables(run_dir)
-        for trial_id in results.best_and_baseline(run_dir):
-            figures.progress(run_dir, trial_id)
+        if not flags.resume:
+            _make(run_dir)
+        try:
+            lock = FileLock(run_dir / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise UsageError(f"--resume {flags.resume!r} is still running, in another process") from None
+        with lock:
+            if flags.resume:
+                console.note(state.recover(run_dir))
+            tuner = build_tuner(flags, search, data, run_dir)
+            _keep_rays_log(run_dir)
+            console.say(
+                f"{search.program}: {flags.num_samples} trials of up to {flags.max_updates} updates on {data.name}, {_hardware(cluster)}"
+            )
+            console.say(f"run folder {run_dir}, with the last {CHECKPOINTS_KEPT} checkpoints of every trial")
+            try:
+                with console.LiveTable.shown():
+                    tuner.fit()
+                state.keep(run_dir)
+            except KeyboardInterrupt:  # the second one: Tune itself takes the first
+                console.say(f"interrupted; to go on: {console.resume_command(search.program, run_dir)}")
+                return INTERRUPTED
+            except Exception as error:  # Tune's own failure, of a disk that is full, say
+                logging.getLogger("ray").exception("the search ended")
+                console.say(
+                    f"FAILED    the search ended: {type(error).__name__}: {' '.join(str(error).split())[:300]} ({run_dir / 'ray.log'})"
+                )
+                console.say(f"to go on: {console.resume_command(search.program, run_dir)}")
+                return 1
+            results.write_tables(run_dir)
+            for trial_id in results.best_and_baseline(run_dir):
+                figures.progress(run_dir, trial_id)
     return console.summary(run_dir, search, flags.num_samples)
 
 
@@ -142,39 +171,42 @@ def _hardware(cluster: Cluster) -> str:
 
 
 def _new_run_dir(flags: SearchFlags, program: str) -> Path:
-    storage = Path(flags.storage_path).expanduser().absolute()
+    storage = Path(os.path.abspath(os.path.expanduser(flags.storage_path)))
     run_dir = storage / (flags.name or time.strftime(f"{program}_%Y-%m-%d_%H-%M-%S"))
-    if run_dir.exists():
-        raise UsageError(f"--name {run_dir.name!r} exists in {storage}; choose another, or go on with --resume {shlex.quote(str(run_dir))}")
-    parent = next(folder for folder in (storage, *storage.parents) if folder.exists())
+    if os.path.lexists(run_dir):
+        raise _taken(run_dir)
+    parent = next(folder for folder in (storage, *storage.parents) if os.path.lexists(folder))
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise UsageError(f"--storage-path {flags.storage_path!r} can't be written: {parent} is no folder that may be written to")
     return run_dir
 
 
+def _taken(run_dir: Path) -> UsageError:
+    return UsageError(
+        f"--name {run_dir.name!r} exists in {run_dir.parent}; choose another, or go on with --resume {shlex.quote(str(run_dir))}"
+    )
+
+
+def _make(run_dir: Path) -> None:
+    try:
+        run_dir.mkdir(parents=True)
+    except FileExistsError:
+        raise _taken(run_dir) from None
+    except OSError as error:
+        raise UsageError(f"--storage-path {str(run_dir.parent)!r} can't be written: {error.strerror}") from None
+
+
 def _resumed_run_dir(flags: SearchFlags, search: Search) -> Path:
-    """Return the run's folder, having read every file that Tune will restore: a broken one would make it start over, silently."""
-    run_dir = Path(flags.resume).expanduser().absolute()
+    """Return the run's folder, once it is clear that it can be resumed."""
+    run_dir = Path(os.path.abspath(os.path.expanduser(flags.resume)))
     program = _read_run(flags.resume).get("program")
     if program != search.program:
         raise UsageError(f"--resume {flags.resume!r} is a run of {program}, not of {search.program}")
     if not os.access(run_dir, os.W_OK | os.X_OK):
         raise UsageError(f"--resume {flags.resume!r} can't be written to")
-    from ray import cloudpickle
+    from workflows.common import state
 
-    readers: tuple[tuple[str, Callable[[Path], Any]], ...] = (
-        ("experiment_state-*.json", lambda path: json.loads(path.read_text())["trial_data"]),
-        ("basic-variant-state-*.json", lambda path: cloudpickle.loads(path.read_bytes())),
-        ("tuner.pkl", lambda path: cloudpickle.loads(path.read_bytes())),
-    )
-    for pattern, read in readers:
-        states = sorted(run_dir.glob(pattern))
-        if not states:
-            raise UsageError(f"--resume {flags.resume!r} can't be resumed: it has no {pattern} (it ended before its state was first saved)")
-        try:
-            read(states[-1])
-        except Exception as error:  # whatever unpickling may raise
-            raise UsageError(f"--resume {flags.resume!r} can't be resumed: {states[-1].name} is broken ({type(error).__name__})") from None
+    state.require_recoverable(run_dir)
     return run_dir
 
 
@@ -201,7 +233,7 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
     from ray import tune
 
     from algorithms.trainable import Budget, GenerativeTrainable
-    from workflows.common import console
+    from workflows.common import console, state
     from workflows.common.schedulers import SCHEDULERS
     from workflows.common.searchers import SEARCHERS
 
@@ -223,8 +255,8 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
 
     space = search.space()
     baseline = {name: getattr(search.preset, name) for name in space}
-    run_dir.mkdir(parents=True)
-    (run_dir / RUN_FILE).write_text(json.dumps(_record(flags, search, baseline), indent=2) + "\n")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / RUN_FILE).write_text(json.dumps(_record(flags, search, baseline, data), indent=2) + "\n")
     return tune.Tuner(
         trainable,
         param_space=space,
@@ -245,14 +277,14 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
             stop={"training_iteration": budget.num_reports},
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=CHECKPOINTS_KEPT),
             sync_config=tune.SyncConfig(sync_artifacts=True),
-            callbacks=[console.LiveTable(search.metric, flags.max_updates)],
+            callbacks=[console.LiveTable(search.metric, flags.max_updates), state.StateKeeper(run_dir)],
             log_to_file=True,
             verbose=0,
         ),
     )
 
 
-def _record(flags: SearchFlags, search: Search, baseline: dict[str, Any]) -> dict[str, Any]:
+def _record(flags: SearchFlags, search: Search, baseline: dict[str, Any], data: MNIST) -> dict[str, Any]:
     """Return what `--resume` and the analysis need to know of a run: what was asked for, and with what it was run."""
     import ray
     import torch
@@ -261,7 +293,8 @@ def _record(flags: SearchFlags, search: Search, baseline: dict[str, Any]) -> dic
         "program": search.program,
         "metric": search.metric,
         "mode": search.mode,
-        "flags": asdict(flags),
+        "dataset": data.name,
+        "flags": asdict(flags) | {"data_dir": flags.data_dir and os.path.abspath(os.path.expanduser(flags.data_dir))},
         "preset": asdict(search.preset),
         "baseline": baseline,
         "versions": {"python": platform.python_version(), "ray": ray.__version__, "torch": torch.__version__},
