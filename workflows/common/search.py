@@ -15,7 +15,8 @@ import platform
 import shlex
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -123,8 +124,6 @@ def run(flags: SearchFlags, search: Search) -> int:
     if flags.resume and (dataset := _read_run(flags.resume).get("dataset")) != data.name:
         raise UsageError(f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`")
 
-    from filelock import FileLock, Timeout
-
     from workflows.common import console, figures, results, state
     from workflows.common.cluster import connected, require_resources
 
@@ -132,38 +131,56 @@ def run(flags: SearchFlags, search: Search) -> int:
         console.note(require_resources(cluster, flags.cpus_per_trial, flags.gpus_per_trial))
         if not flags.resume:
             _make(run_dir)
-        try:
-            lock = FileLock(run_dir / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise UsageError(f"--resume {flags.resume!r} is still running, in another process") from None
-        with lock:
+        with _locked(run_dir):
             if flags.resume:
                 console.note(state.recover(run_dir))
             tuner = build_tuner(flags, search, data, run_dir)
             _keep_rays_log(run_dir)
-            console.say(
-                f"{search.program}: {flags.num_samples} trials of up to {flags.max_updates} updates on {data.name}, {_hardware(cluster)}"
-            )
+            work = f"{flags.num_samples} trials of up to {flags.max_updates} updates on {data.name}"
+            console.say(f"{search.program}: {work}, {_hardware(cluster)}")
             console.say(f"run folder {run_dir}, with the last {CHECKPOINTS_KEPT} checkpoints of every trial")
-            try:
-                with console.LiveTable.shown():
-                    tuner.fit()
-                state.keep(run_dir)
-            except KeyboardInterrupt:  # the second one: Tune itself takes the first
-                console.say(f"interrupted; to go on: {console.resume_command(search.program, run_dir)}")
-                return INTERRUPTED
-            except Exception as error:  # Tune's own failure, of a disk that is full, say
-                logging.getLogger("ray").exception("the search ended")
-                console.say(
-                    f"FAILED    the search ended: {type(error).__name__}: {' '.join(str(error).split())[:300]} ({run_dir / 'ray.log'})"
-                )
-                console.say(f"to go on: {console.resume_command(search.program, run_dir)}")
-                return 1
+            exit_code = _fit(tuner, search.program, run_dir)
+            if exit_code:
+                return exit_code
+            state.keep(run_dir)
             results.write_tables(run_dir)
             for trial_id in results.best_and_baseline(run_dir):
                 figures.progress(run_dir, trial_id)
     return console.summary(run_dir, search, flags.num_samples)
+
+
+def _fit(tuner: tune.Tuner, program: str, run_dir: Path) -> int:
+    """Run the search beside its table; return 0, or the exit code where Tune itself could not end it in order."""
+    from workflows.common import console
+
+    try:
+        with console.LiveTable.shown():
+            tuner.fit()
+        return 0
+    except KeyboardInterrupt:  # the second one: Tune takes the first, and ends in order
+        ended, exit_code = "interrupted", INTERRUPTED
+    except Exception as error:  # of Tune's own: a disk that is full, say
+        logging.getLogger("ray").exception("the search ended")
+        ended, exit_code = f"FAILED    {type(error).__name__}: {' '.join(str(error).split())[:300]} ({run_dir / 'ray.log'})", 1
+    console.say(ended)
+    console.say(f"to go on: {console.resume_command(program, run_dir)}")
+    return exit_code
+
+
+@contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
+    """Hold the run's lock, so that no other process resumes it meanwhile; it is free again when this process ends, however it ends."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(run_dir / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"--resume {str(run_dir)!r} is still running, in another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _hardware(cluster: Cluster) -> str:
