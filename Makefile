@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 data: $(STAMP) ## fetch MNIST into the user's cache, once
 	@$(BIN)/python -m algorithms.mnist
 
-gan: $(STAMP) ## search DCGAN hyperparameters on MNIST (ten to fifteen minutes on two cores)
+gan: $(STAMP) ## search DCGAN hyperparameters on MNIST (about a quarter of an hour on two cores)
 	@$(BIN)/python -m algorithms.mnist || true
 	@$(BIN)/python workflows/tune_gan.py
 
