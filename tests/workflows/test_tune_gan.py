@@ -84,6 +84,7 @@ def saved_trials(run_dir: Path) -> dict[str, tuple[dict[str, Any], int]]:
         (["--name", "x" * 300], ["--name must be a folder's name", "200 bytes"]),
         (["--name", " "], ["--name must be a folder's name"]),
         (["--name", "dangling"], ["--name 'dangling' exists"]),
+        (["--resume="], ["--resume must name a run folder, got ''"]),
         (["--resume", ""], ["--resume must name a run folder, got ''"]),
         (["--address", "nonsense"], ["--address 'nonsense' must be HOST:PORT"]),
         (["--address", "127.0.0.1:1"], ["--address '127.0.0.1:1' can't be reached"]),
@@ -323,6 +324,15 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(ray_address: str, tmp_pa
         lines = [json.loads(line) for line in (run_dir / trial_id / "result.json").read_text().splitlines()]
         after = [line["training_iteration"] for line in lines if line["timestamp"] > stopped_at]
         assert after == list(range(reports + 1, reports + 1 + len(after))), "it went on from its checkpoint, not from zero"
+
+
+def test_no_more_trials_at_a_time_than_asked_for(ray_address: str, tmp_path: Path) -> None:
+    flags = (*SHORT, "--num-samples", "3", "--max-concurrent", "1", "--address", ray_address, "--storage-path", tmp_path, "--name", "run")
+    code, out, err = finish(start(*flags))
+    assert (code, err) == (0, ""), out
+    order = list(results.load_history(tmp_path / "run").sort_values("timestamp", kind="stable")["trial_id"])
+    assert order == sorted(order), "a trial reported before the one before it had ended"
+    assert len(set(order)) == 3
 
 
 FAILING = """

@@ -72,7 +72,9 @@ def parse(
     flag may only repeat them, because half a search under one setting and half under another is no search.
     """
     flags = _parse(flags_class, argv, flags_class(**(smoke if "--smoke" in argv else {})))
-    require(bool(flags.resume) or "--resume" not in argv, "--resume", flags.resume, "must name a run folder")
+    require(
+        bool(flags.resume) or not any(word.split("=")[0] == "--resume" for word in argv), "--resume", flags.resume, "must name a run folder"
+    )
     if not flags.resume:
         return flags
     kept_flags = saved(flags.resume)

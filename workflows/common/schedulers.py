@@ -20,7 +20,7 @@ class ASHA(FIFOScheduler):
     a few slots is most of a search.
 
     The baseline counts in every rung and runs to its end, so that there is always something to compare with. A resumed search has the rungs
-    of the results that its trials bring along.
+    of the results that its trials bring along. Under `--max-concurrent` those that wait count as well, so that halves are of that many.
     """
 
     def __init__(self, baseline: dict[str, Any], num_reports: int) -> None:

@@ -54,7 +54,7 @@ class SearchFlags(RunFlags):
     searcher: Literal["random"] = "random"
     """How hyperparameters are drawn."""
     max_concurrent: int = 0
-    """Trials at a time (default 0: as many as the cluster holds)."""
+    """Trials at a time (0: as many as the cluster holds); under asha those that wait count too, so it searches more coarsely."""
     cpus_per_trial: float = 1.0
     """CPUs reserved for a trial, and the threads it computes with."""
     gpus_per_trial: float = 0.0
@@ -281,9 +281,8 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
             metric=search.metric,
             mode=search.mode,
             num_samples=flags.num_samples,
-            max_concurrent_trials=flags.max_concurrent or None,
             scheduler=SCHEDULERS[flags.scheduler](baseline, budget.num_reports),
-            search_alg=SEARCHERS[flags.searcher](baseline, flags.seed),
+            search_alg=SEARCHERS[flags.searcher](baseline, flags.seed, flags.max_concurrent),
             reuse_actors=reuse_actors,
             trial_name_creator=_trial_id,
             trial_dirname_creator=_trial_id,
@@ -294,7 +293,7 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
             stop={"training_iteration": budget.num_reports},
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=CHECKPOINTS_KEPT),
             sync_config=tune.SyncConfig(sync_artifacts=True),
-            callbacks=[console.LiveTable(search.metric, flags.max_updates), state.StateKeeper(run_dir)],
+            callbacks=[console.LiveTable(search.metric, flags.max_updates), state.StateKeeper()],
             log_to_file=True,
             verbose=0,
         ),

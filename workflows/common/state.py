@@ -29,15 +29,19 @@ READERS: dict[str, Callable[[bytes], Any]] = {
 
 
 class StateKeeper(Callback):
-    """Keeps copies of the state files of the run in `run_dir`."""
+    """Keeps copies of the state files of the run that it is called back from, wherever its folder lies now."""
 
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir, self._kept_at = run_dir, float("-inf")
+    def __init__(self) -> None:
+        self._kept_at = float("-inf")
+
+    def setup(self, **info: Any) -> None:
+        """Start the clock: a resumed run has a pickled copy, of another machine's clock perhaps."""
+        self._kept_at = float("-inf")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Copy what Tune has saved, at most every KEEP_PERIOD_S."""
-        if time.monotonic() - self._kept_at >= KEEP_PERIOD_S:
-            keep(self._run_dir)
+        if trials and time.monotonic() - self._kept_at >= KEEP_PERIOD_S:
+            keep(Path(trials[0].storage.experiment_fs_path))
             self._kept_at = time.monotonic()
 
 
