@@ -1,4 +1,4 @@
-"""Digits as pictures: a grid of them, and a PNG file of a grid."""
+"""Digits as pictures: a grid of them, two side by side, and a PNG file."""
 
 from pathlib import Path
 
@@ -14,6 +14,11 @@ def grid(images: np.ndarray, num_columns: int, border: int = 1) -> np.ndarray:
     cells[:num, border:, border:] = images
     page = cells.reshape(num_rows, num_columns, height + border, width + border).swapaxes(1, 2).reshape(num_rows * (height + border), -1)
     return np.pad(page, ((0, border), (0, border)))
+
+
+def beside(left: np.ndarray, right: np.ndarray, gap: int = 14) -> np.ndarray:
+    """Lay two uint8 pictures [H, W] of one height side by side, `gap` pixels apart."""
+    return np.hstack([left, np.zeros((len(left), gap), np.uint8), right])
 
 
 def save_png(image: np.ndarray, path: Path, scale: int = 2) -> None:

@@ -1,7 +1,9 @@
-"""Shuffled minibatches of indices, drawn on the device where the data lies; there is no DataLoader because there is nothing to load."""
+"""Digits where they are used, and shuffled minibatches of their indices; there is no DataLoader because there is nothing to load."""
 
+import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,12 +12,10 @@ class Minibatches:
     """An endless stream of minibatches: every index at most once per epoch, a fresh shuffle each epoch, the incomplete last batch left out.
 
     Its state is two small things (the random state before this epoch's shuffle and the position in it), so a checkpoint continues exactly.
-    Raises ValueError where not even one batch fits.
     """
 
     def __init__(self, num_items: int, batch_size: int, device: torch.device, seed: int) -> None:
-        if batch_size > num_items:
-            raise ValueError(f"batch_size must be at most the number of training digits ({num_items}), got {batch_size}")
+        assert batch_size <= num_items
         self._num_items = num_items
         self._batch_size = batch_size
         self._generator = torch.Generator(device).manual_seed(seed)
@@ -43,3 +43,10 @@ class Minibatches:
         self._generator.set_state(state["epoch_state"].cpu())
         self._shuffle()
         self._position = state["position"]
+
+
+def resident(array: np.ndarray, device: torch.device) -> Tensor:
+    """Return the array on the device; on a processor the very same memory, even where it is read-only (Ray's object store)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # it is only ever read
+        return torch.from_numpy(array).to(device)

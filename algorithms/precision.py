@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("auto", "bf16", "fp32")
+Precision = Literal["auto", "bf16", "fp32"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -29,3 +30,10 @@ def choose_precision(precision: str, device: torch.device) -> str:
         capabilities = torch.cpu.get_capabilities()
         native = bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return "bf16" if native else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which networks multiply in `precision`, "bf16" or "fp32"."""
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -22,7 +22,7 @@ from algorithms.images import save_png
 from algorithms.mnist import MNIST
 
 GRID_UPDATES = (0, 250, 500, 1000, 2000, 3000)
-"""Updates after which a grid of samples is drawn, those within the budget, as in the homework; one more is drawn at the budget's end."""
+"""Updates after which pictures are drawn, those within the budget, as in the homework; and once more at the budget's end."""
 CHECKPOINT_FILE = "trainer.pt"
 
 
@@ -42,8 +42,8 @@ class Trainer(Protocol):
         """Score the model as it is, on that many samples."""
         ...
 
-    def grid(self) -> np.ndarray:
-        """Draw samples as one uint8 picture [H, W], from the same noise at every call."""
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Draw uint8 pictures [H, W] by name, from the same noise at every call; every model has `samples`."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,10 +100,10 @@ class GenerativeTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next report, drawing the grids that are due on the way; return the metrics."""
+        """Train up to the next report, drawing the pictures that are due on the way; return the metrics."""
         start, end = self._trainer.updates, min(self._trainer.updates + self._budget.updates_per_report, self._budget.max_updates)
         if start == 0:
-            self._draw_grid()
+            self._draw_pictures()
         due = {update for update in (*GRID_UPDATES, self._budget.max_updates) if start < update <= end}
         sums: Counter[str] = Counter()
         train_time_s = 0.0
@@ -113,7 +113,7 @@ class GenerativeTrainable(tune.Trainable):
                 sums[name] += mean * num_updates  # type: ignore[assignment]
             train_time_s += time.perf_counter() - began
             if stop in due:
-                self._draw_grid()
+                self._draw_pictures()
 
         final = end == self._budget.max_updates
         num_samples = self._budget.num_final_samples if final else self._budget.num_report_samples
@@ -128,8 +128,10 @@ class GenerativeTrainable(tune.Trainable):
             "dataset": self._data.name,
         }
 
-    def _draw_grid(self) -> None:
-        save_png(self._trainer.grid(), Path(self.logdir) / "samples" / f"{self._trainer.updates:06d}.png")
+    def _draw_pictures(self) -> None:
+        for name, picture in self._trainer.pictures().items():
+            suffix = "" if name == "samples" else f"_{name}"
+            save_png(picture, Path(self.logdir) / "samples" / f"{self._trainer.updates:06d}{suffix}.png")
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write everything the trainer needs to continue exactly."""

@@ -1,10 +1,12 @@
 """Every hyperparameter of the DCGAN, with the homework's values as defaults. No torch here, so that `--help` stays instant."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from algorithms.precision import PRECISIONS
+from algorithms.precision import PRECISIONS, Precision
 
-LOSSES = ("non_saturating",)
+Loss = Literal["non_saturating"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
 """Names of the loss pairs in `losses.LOSSES`."""
 
 
@@ -29,13 +31,13 @@ class GANOptions:
     """Adam's decay of the first moment, both networks."""
     beta2: float = 0.999
     """Adam's decay of the second moment, both networks."""
-    loss: str = "non_saturating"
+    loss: Loss = "non_saturating"
     """Which pair of losses: non_saturating (Goodfellow+ 2014)."""
     label_smoothing: float = 0.0
     """One-sided: real digits get the target 1 - label_smoothing, fakes keep 0."""
     ema_decay: float = 0.0
     """Decay per update of the averaged generator, from which samples are drawn; 0 is no averaging."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """auto: bf16 where the device multiplies it natively, else fp32."""
 
     def __post_init__(self) -> None:
@@ -56,3 +58,9 @@ class GANOptions:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+
+    def num_train(self, num_digits: int) -> int:
+        """Return how many of `num_digits` training digits it is trained on: all. Raises ValueError where they are too few for a batch."""
+        if self.batch_size > num_digits:
+            raise ValueError(f"batch_size must be at most the number of training digits ({num_digits}), got {self.batch_size}")
+        return num_digits

@@ -10,7 +10,6 @@ frozen discriminator collects no gradients, and matrices are multiplied in bf16 
 
 from __future__ import annotations
 
-import warnings
 from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
@@ -19,18 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from algorithms.divergence import check_finite
+from algorithms.averaging import average_into
 from algorithms.gan.losses import LOSSES
 from algorithms.gan.networks import Discriminator, Generator, initialize
 from algorithms.gan.options import GANOptions
+from algorithms.gan.sampling import draw, noise
 from algorithms.images import grid
-from algorithms.minibatches import Minibatches
+from algorithms.minibatches import Minibatches, resident
 from algorithms.mnist import MNIST
-from algorithms.precision import choose_precision
+from algorithms.precision import autocast, choose_precision
 from algorithms.scoring import Scorer
+from algorithms.updates import run_updates
 
 METRICS = ("discriminator_loss", "generator_loss", "real_probability", "fake_probability")
-SAMPLE_CHUNK = 1000
 GRID_SIDE = 8
 
 
@@ -42,7 +42,7 @@ class Trainer:
         self.updates = 0
         self._device = torch.device(device)
         self.precision = choose_precision(options.precision, self._device)
-        self._digits = _resident(data.train_images, self._device)
+        self._digits = resident(data.train_images, self._device)
         init_seed, order_seed, noise_seed, self._evaluation_seed = np.random.SeedSequence(seed).generate_state(4).tolist()
 
         self._generator = Generator(options.latent_size, options.width)
@@ -57,38 +57,25 @@ class Trainer:
         self._generator_optimizer = torch.optim.Adam(self._generator.parameters(), options.generator_lr, betas, fused=True)
         self._discriminator_optimizer = torch.optim.Adam(self._discriminator.parameters(), options.discriminator_lr, betas, fused=True)
         self._scorer = Scorer(self._device)
-        self._minibatches = Minibatches(len(self._digits), options.batch_size, self._device, order_seed)
+        self._minibatches = Minibatches(options.num_train(len(self._digits)), options.batch_size, self._device, order_seed)
         self._noise_generator = torch.Generator(self._device).manual_seed(noise_seed)
         self._discriminator_loss, self._generator_loss = LOSSES[options.loss]
 
     def train(self, num_updates: int) -> dict[str, float]:
-        """Do `num_updates` updates; return the mean of each of METRICS over them.
-
-        Raises TrainingDiverged as soon as a loss is NaN or infinite: at that update on a processor, within 25 of them on a GPU, where
-        looking would make the device wait.
-        """
-        assert num_updates > 0
-        look_period = 1 if self._device.type == "cpu" else 25
-        rows: list[Tensor] = []
-        looked = 0
-        for _ in range(num_updates):
-            rows.append(self._update())
-            if len(rows) - looked >= look_period or len(rows) == num_updates:
-                check_finite(torch.stack(rows[looked:]), METRICS, self.updates - (len(rows) - looked) + 1)
-                looked = len(rows)
-        return dict(zip(METRICS, torch.stack(rows).mean(dim=0).tolist(), strict=True))
+        """Do `num_updates` updates; return the mean of each of METRICS over them. Raises TrainingDiverged; see `run_updates`."""
+        return run_updates(self._update, num_updates, METRICS, self.updates + 1)
 
     def _update(self) -> Tensor:
         real = self._digits[self._minibatches.next()].unsqueeze(1).float().div_(127.5).sub_(1)
-        with self._autocast():
-            fake = self._generator(self._noise(len(real), self._noise_generator))
+        with autocast(self._device, self.precision):
+            fake = self._generator(noise(len(real), self.options.latent_size, self._noise_generator))
             logits = self._discriminator(torch.cat([real.to(fake.dtype), fake.detach()])).float()
         real_logits, fake_logits = logits.chunk(2)
         discriminator_loss = self._discriminator_loss(real_logits, fake_logits, self.options.label_smoothing)
         self._step(self._discriminator_optimizer, discriminator_loss)
 
         self._discriminator.requires_grad_(False)
-        with self._autocast():
+        with autocast(self._device, self.precision):
             refreshed_logits = self._discriminator(fake).float()
         generator_loss = self._generator_loss(refreshed_logits)
         self._step(self._generator_optimizer, generator_loss)
@@ -96,16 +83,9 @@ class Trainer:
 
         self.updates += 1
         if self.options.ema_decay:
-            self._average(min(self.options.ema_decay, (1 + self.updates) / (10 + self.updates)))
+            average_into(self._averaged_generator, self._generator, self.options.ema_decay, self.updates)
         probabilities = logits.detach().sigmoid().view(2, -1).mean(dim=1)
         return torch.cat([torch.stack([discriminator_loss.detach(), generator_loss.detach()]), probabilities])
-
-    @torch.no_grad()
-    def _average(self, d: float) -> None:
-        """average <- d * average + (1 - d) * new, weights and batch statistics; d starts small, to forget the initial weights."""
-        for average, new in zip(self._averaged_generator.state_dict().values(), self._generator.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(new, 1 - d)
 
     @staticmethod
     def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -113,33 +93,23 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16")
-
-    def _noise(self, num: int, generator: torch.Generator) -> Tensor:
-        return torch.rand(num, self.options.latent_size, generator=generator, device=self._device).mul_(2).sub_(1)
-
-    @torch.inference_mode()
     def sample(self, num: int, generator: torch.Generator) -> Tensor:
         """Draw `num` digits from the averaged generator; uint8 [num, 28, 28], ink 255, on the trainer's device, as is `generator`."""
         self._catch_up()
-        noise = self._noise(num, generator)
-        with self._autocast():
-            chunks = [self._averaged_generator(chunk).squeeze(1) for chunk in torch.split(noise, SAMPLE_CHUNK)]
-        return torch.cat(chunks).float().add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        return draw(self._averaged_generator, noise(num, self.options.latent_size, generator), self.precision)
 
     def _catch_up(self) -> None:
         """Without averaging the average is the generator as it is: copied when it is looked at, which is cheaper than at every update."""
         if not self.options.ema_decay:
-            self._average(0.0)
+            average_into(self._averaged_generator, self._generator, 0.0, self.updates)
 
     def evaluate(self, num_samples: int) -> dict[str, float]:
         """Score `num_samples` digits, from the same noise at every call; the keys of `Scorer.score`."""
         return self._scorer.score(self.sample(num_samples, self._fixed_generator()))
 
-    def grid(self) -> np.ndarray:
-        """Draw 64 digits from the same noise at every call; a uint8 picture, eight in a row."""
-        return grid(self.sample(GRID_SIDE**2, self._fixed_generator()).cpu().numpy(), GRID_SIDE)
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Draw from the same noise at every call; `samples`, a uint8 picture of 64 digits, eight in a row."""
+        return {"samples": grid(self.sample(GRID_SIDE**2, self._fixed_generator()).cpu().numpy(), GRID_SIDE)}
 
     def _fixed_generator(self) -> torch.Generator:
         return torch.Generator(self._device).manual_seed(self._evaluation_seed)
@@ -170,10 +140,3 @@ class Trainer:
             "discriminator_optimizer": self._discriminator_optimizer,
             "minibatches": self._minibatches,
         }
-
-
-def _resident(images: np.ndarray, device: torch.device) -> Tensor:
-    """Return uint8 images on the device; on a processor the very same memory, even where it is read-only (Ray's object store)."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # it is only ever read
-        return torch.from_numpy(images).to(device)

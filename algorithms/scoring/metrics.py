@@ -77,17 +77,22 @@ class Scorer:
         self._network = pinned.network.to(device)
         self._mean_F, self._cov_FF = pinned.mean_F, pinned.cov_FF
 
-    def score(self, images: Tensor) -> dict[str, float]:
+    def score(self, images: Tensor, labels: Tensor | None = None) -> dict[str, float]:
         """Return the metrics of uint8 images [N, 28, 28] (ink 255) on any device; N at least 2.
 
         `fid_mnist`: Fréchet distance of the sample's features to those of the 60,000 training digits; lower is better. Not the FID of the
         literature, which uses Inception features. The features are scaled so that 100 is the training digits' total variance: a sample of
         equal images, all at the mean of the real features, gets 100. It depends on N, so compare only scores of equal N.
         `classifier_score` (1 to 10), `class_balance` (0 to 1) and `confidence` (0.1 to 1): higher is better.
+        `conditional_accuracy` (0 to 1), only where int64 `labels` [N] say which digits were asked for: the share read as asked.
         Raises ValueError for another dtype or shape.
         """
         _check(images, at_least=2)
-        return sample_metrics(*embed(self._network, images), self._mean_F, self._cov_FF)
+        features_BF, log_probs_BC = embed(self._network, images)
+        metrics = sample_metrics(features_BF, log_probs_BC, self._mean_F, self._cov_FF)
+        if labels is not None:
+            metrics["conditional_accuracy"] = float((log_probs_BC.argmax(dim=1) == labels.cpu()).double().mean())
+        return metrics
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the class [N], int64 on the CPU, of uint8 images [N, 28, 28] (ink 255); N at least 1."""

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from algorithms import mnist
-from algorithms.divergence import TrainingDiverged
 from algorithms.gan.options import GANOptions
+from algorithms.gan.sampling import noise
 from algorithms.gan.trainer import METRICS, Trainer
+from algorithms.updates import TrainingDiverged
 
 SMALL = GANOptions(width=4, latent_size=8, batch_size=16, precision="fp32")
 
@@ -101,7 +102,7 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(digits: mni
 
     replay = Trainer(SMALL, digits)
     real = replay._digits[replay._minibatches.next()].unsqueeze(1) / 127.5 - 1
-    fake = replay._generator(replay._noise(len(real), replay._noise_generator)).detach()
+    fake = replay._generator(noise(len(real), SMALL.latent_size, replay._noise_generator)).detach()
     real_loss = -torch.log(torch.sigmoid(replay._discriminator(real))).mean()
     fake_loss = -torch.log(1 - torch.sigmoid(replay._discriminator(fake))).mean()
     expected = torch.autograd.grad(real_loss + fake_loss, list(replay._discriminator.parameters()))
@@ -115,8 +116,8 @@ def test_samples_are_pictures(digits: mnist.MNIST) -> None:
     assert images.shape == (1003, 28, 28)
     assert images.dtype == torch.uint8
     assert len(torch.unique(images)) > 20
-    assert trainer.grid().shape == (8 * 29 + 1, 8 * 29 + 1)
-    assert np.array_equal(trainer.grid(), trainer.grid()), "the noise of the grid is always the same"
+    assert trainer.pictures()["samples"].shape == (8 * 29 + 1, 8 * 29 + 1)
+    assert np.array_equal(trainer.pictures()["samples"], trainer.pictures()["samples"]), "the noise of the grid is always the same"
 
 
 def test_the_digits_stay_where_they_are(digits: mnist.MNIST) -> None:

@@ -46,8 +46,8 @@ class RecordingTrainer:
             "seed": self._seed,
         }
 
-    def grid(self) -> np.ndarray:
-        return np.full((3, 3), self.updates % 256, np.uint8)
+    def pictures(self) -> dict[str, np.ndarray]:
+        return {"samples": np.full((3, 3), self.updates % 256, np.uint8), "manifold": np.zeros((2, 2), np.uint8)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}
@@ -125,7 +125,7 @@ def test_threads_are_the_cpus_reserved(reports: dict[int, list[dict[str, Any]]])
     assert {report["threads"] for report in reports[2]} == {2}
 
 
-def test_grids_are_drawn_at_the_homeworks_updates_and_at_the_end(reports: dict[int, list[dict[str, Any]]]) -> None:
+def test_pictures_are_drawn_at_the_homeworks_updates_and_at_the_end(reports: dict[int, list[dict[str, Any]]]) -> None:
     for step in (2, 3):
         pictures = sorted(path.name for path in (Path(reports[step][0]["folder"]) / "samples").iterdir())
-        assert pictures == ["000000.png", "000250.png", "000500.png", "000700.png"]
+        assert pictures == [f"{update:06d}{name}.png" for update in (0, 250, 500, 700) for name in ("", "_manifold")]

@@ -1,0 +1,1 @@
+"""Conditional VAE on MNIST: options, networks, losses, trainer."""

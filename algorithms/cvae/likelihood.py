@@ -1,0 +1,117 @@
+"""How likely a trained CVAE finds held-out digits, the way papers measure it: on digits binarised by their grey levels, in nats.
+
+B digits, K draws of z per digit, Z latent size, P pixels. The same generator gives the same number. Networks multiply in `precision`,
+"bf16" or "fp32"; what comes out of them is added up in fp32, and over digits in float64."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from algorithms.cvae.losses import (
+    active_units,
+    bernoulli_log_likelihood,
+    elbo,
+    gaussian_kl,
+    gaussian_log_density,
+    importance_weighted_bound,
+)
+from algorithms.cvae.networks import CVAE, NUM_PIXELS
+from algorithms.cvae.sampling import trained_network
+from algorithms.minibatches import resident
+from algorithms.precision import autocast, choose_precision
+
+MOST_ROWS = 2000
+"""Decoded digits held at a time: some 100 MB with the largest networks here, whatever K and B are."""
+
+
+def binarise(grey_BP: Tensor, generator: torch.Generator) -> Tensor:
+    """Return 1 with the probability of each uint8 grey level over 255, else 0; float32 [B, P], on the device of both."""
+    return (torch.rand(grey_BP.shape, generator=generator, device=grey_BP.device) < grey_BP.float().div_(255)).float()
+
+
+@torch.inference_mode()
+def bounds(network: CVAE, grey_BP: Tensor, label_B: Tensor, generator: torch.Generator, precision: str = "fp32") -> dict[str, float]:
+    """Return `elbo` with one draw of z per digit, its parts (elbo = -reconstruction - kl, both at least 0), and `active_units`."""
+    log_likelihoods, kls, means = [], [], []
+    for grey_bP, label_b in zip(torch.split(grey_BP, MOST_ROWS), torch.split(label_B, MOST_ROWS), strict=True):
+        pixels_bP = binarise(grey_bP, generator)
+        with autocast(grey_BP.device, precision):
+            mean_bZ, log_var_bZ = network.posterior(pixels_bP, label_b)
+            z_bZ = mean_bZ + (log_var_bZ / 2).exp() * _normal(mean_bZ.shape, generator)
+            logits_bP = network.logits(z_bZ, label_b)
+        log_likelihoods.append(bernoulli_log_likelihood(pixels_bP, logits_bP))
+        kls.append(gaussian_kl(mean_bZ, log_var_bZ, *network.prior(label_b)))
+        means.append(mean_bZ)
+    log_likelihood_B, kl_B = torch.cat(log_likelihoods).double(), torch.cat(kls).double()
+    return {
+        "elbo": float(elbo(log_likelihood_B, kl_B).mean()),
+        "reconstruction": float(-log_likelihood_B.mean()),
+        "kl": float(kl_B.mean()),
+        "active_units": active_units(torch.cat(means)),
+    }
+
+
+@torch.inference_mode()
+def negative_log_likelihood(
+    network: CVAE,
+    grey_BP: Tensor,
+    label_B: Tensor,
+    num_samples: int,
+    generator: torch.Generator,
+    precision: str = "fp32",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
+    """Return -log p(x|y) of each binarised digit by the importance-weighted bound with `num_samples` draws of z; nats, float64 [B].
+
+    Its expectation is never too low, and falls towards the truth with more samples; a single digit's may be either. Memory is bounded whatever B and K: MOST_ROWS draws are decoded at
+    a time. `progress` is told, as it goes, how many digits are done, of how many.
+    """
+    digits_at_a_time = max(1, MOST_ROWS // num_samples)
+    samples_at_a_time = min(num_samples, MOST_ROWS)
+    nlls = []
+    for grey_bP, label_b in zip(torch.split(grey_BP, digits_at_a_time), torch.split(label_B, digits_at_a_time), strict=True):
+        pixels_bP = binarise(grey_bP, generator)
+        with autocast(grey_BP.device, precision):
+            mean_bZ, log_var_bZ = network.posterior(pixels_bP, label_b)
+        prior = network.prior(label_b)
+        log_weights = []
+        for start in range(0, num_samples, samples_at_a_time):
+            k = min(samples_at_a_time, num_samples - start)
+            z_kbZ = mean_bZ + (log_var_bZ / 2).exp() * _normal((k, *mean_bZ.shape), generator)
+            with autocast(grey_BP.device, precision):
+                logits_kbP = network.logits(z_kbZ.flatten(0, 1), label_b.repeat(k)).view(k, len(grey_bP), -1)
+            log_joint_kb = bernoulli_log_likelihood(pixels_bP, logits_kbP) + gaussian_log_density(z_kbZ, *prior)
+            log_weights.append(log_joint_kb - gaussian_log_density(z_kbZ, mean_bZ, log_var_bZ))
+        nlls.append(-importance_weighted_bound(torch.cat(log_weights).double()))
+        progress(sum(map(len, nlls)), len(grey_BP))
+    return torch.cat(nlls)
+
+
+def measure(
+    state: dict[str, Any],
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_samples: int,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, float]:
+    """Return, of a trainer's `state_dict`, `nll` with its standard error over digits, and `bounds`; on a GPU where there is one.
+
+    `images` are uint8 [N, 28, 28], `labels` int64 [N]; `progress` is told how many digits are done, of how many.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network, generator = trained_network(state, device), torch.Generator(device).manual_seed(seed)
+    precision = choose_precision(state["options"]["precision"], device)
+    grey_BP, label_B = resident(images.reshape(-1, NUM_PIXELS), device), resident(labels, device)
+    metrics = bounds(network, grey_BP, label_B, generator, precision)
+    nll_B = negative_log_likelihood(network, grey_BP, label_B, num_samples, generator, precision, progress)
+    error = float(nll_B.std(correction=0)) / math.sqrt(len(nll_B))
+    return {"nll": float(nll_B.mean()), "nll_standard_error": error, **metrics, "num_nll_samples": num_samples, "num_digits": len(nll_B)}
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)

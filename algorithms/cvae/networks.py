@@ -1,0 +1,159 @@
+"""A conditional VAE: q(z|x,y), p(x|z,y) and p(z|y), each given the label y. Kingma & Welling 2014; conditioned as in Sohn+ 2015.
+
+B batch, Z latent size, P 784 pixels, C 10 classes. A one-hot label joined to a layer's input adds a row of weights per class to its output:
+an embedding, and computed as one. With architecture mlp, width 400, depth 2 these are the homework's layers, number for number."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.cvae.options import CVAEOptions
+
+NUM_CLASSES = 10
+SIDE, NUM_PIXELS = 28, 28 * 28
+
+
+class Conditioned(nn.Module):
+    """A linear layer of [input, one-hot label]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.label = nn.Embedding(NUM_CLASSES, outputs)
+
+    def forward(self, x_BI: Tensor, label_B: Tensor) -> Tensor:
+        """Return [B, outputs]."""
+        y_BO: Tensor = self.linear(x_BI) + self.label(label_B)
+        return y_BO
+
+
+class MLP(nn.Module):
+    """[B, inputs] and labels to [B, outputs], through `depth` hidden layers of `width`."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.first = Conditioned(inputs, width)
+        hidden = [layer for _ in range(depth - 1) for layer in (nn.ReLU(), nn.Linear(width, width))]
+        self.rest = nn.Sequential(*hidden, nn.ReLU(), nn.Linear(width, outputs))
+
+    def forward(self, x_BI: Tensor, label_B: Tensor) -> Tensor:
+        """Return [B, outputs]."""
+        y_BO: Tensor = self.rest(self.first(x_BI, label_B))
+        return y_BO
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(conv(silu(x)))): He+ 2016 (arXiv:1603.05027), without normalisation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the shape of its input."""
+        y_BCHW: Tensor = x_BCHW + self.layers(x_BCHW)
+        return y_BCHW
+
+
+class ConvEncoder(nn.Module):
+    """[B, P] and labels to [B, outputs]: 28 -> 14 -> 7, residual blocks there, one hidden layer that knows the label."""
+
+    def __init__(self, outputs: int, width: int, depth: int) -> None:
+        super().__init__()
+        half, full = width // 16, width // 8
+        self.convs = nn.Sequential(
+            nn.Unflatten(1, (1, SIDE, SIDE)),
+            nn.Conv2d(1, half, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(half, full, 4, stride=2, padding=1),
+            *(ResidualBlock(full) for _ in range(depth)),
+            nn.SiLU(), nn.Flatten(),
+        )  # fmt: skip
+        self.hidden = Conditioned(7 * 7 * full, width)
+        self.last = nn.Sequential(nn.SiLU(), nn.Linear(width, outputs))
+
+    def forward(self, pixels_BP: Tensor, label_B: Tensor) -> Tensor:
+        """Return [B, outputs]."""
+        y_BO: Tensor = self.last(self.hidden(self.convs(pixels_BP), label_B))
+        return y_BO
+
+
+class ConvDecoder(nn.Module):
+    """[B, Z] and labels to logits [B, P]: 7 -> 14 -> 28.
+
+    The last layer is a sub-pixel convolution (Shi+ 2016, arXiv:1609.05158): four channels at 14 x 14 are the four pixels of each 2 x 2. A
+    transposed convolution to one channel would take four times as long on a processor, which was half of the decoder's time.
+    """
+
+    def __init__(self, latent_size: int, width: int, depth: int) -> None:
+        super().__init__()
+        half, full = width // 16, width // 8
+        self.hidden = Conditioned(latent_size, width)
+        self.convs = nn.Sequential(
+            nn.SiLU(), nn.Linear(width, 7 * 7 * full), nn.Unflatten(1, (full, 7, 7)),
+            *(ResidualBlock(full) for _ in range(depth)),
+            nn.SiLU(), nn.ConvTranspose2d(full, half, 4, stride=2, padding=1),
+            nn.SiLU(), nn.Conv2d(half, 4, 3, padding=1), nn.PixelShuffle(2), nn.Flatten(),
+        )  # fmt: skip
+
+    def forward(self, z_BZ: Tensor, label_B: Tensor) -> Tensor:
+        """Return [B, P]."""
+        logits_BP: Tensor = self.convs(self.hidden(z_BZ, label_B))
+        return logits_BP
+
+
+class CVAE(nn.Module):
+    """The three distributions. The prior has no weights where it is N(0, I)."""
+
+    def __init__(self, options: CVAEOptions) -> None:
+        super().__init__()
+        self.latent_size, width, depth = options.latent_size, options.width, options.depth
+        if options.architecture == "conv":
+            self.encoder: nn.Module = ConvEncoder(2 * self.latent_size, width, depth)
+            self.decoder: nn.Module = ConvDecoder(self.latent_size, width, depth)
+        else:
+            self.encoder = MLP(NUM_PIXELS, 2 * self.latent_size, width, depth)
+            self.decoder = MLP(self.latent_size, NUM_PIXELS, width, depth)
+        self.prior_parameters = nn.Embedding(NUM_CLASSES, 2 * self.latent_size) if options.prior == "learned" else None
+
+    def posterior(self, pixels_BP: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance of q(z|x,y), [B, Z] each, float32."""
+        mean_BZ, log_var_BZ = self.encoder(pixels_BP, label_B).float().chunk(2, dim=1)
+        return mean_BZ, log_var_BZ
+
+    def prior(self, label_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance of p(z|y), [B, Z] each."""
+        if self.prior_parameters is None:
+            zeros_BZ = torch.zeros(len(label_B), self.latent_size, device=label_B.device)
+            return zeros_BZ, zeros_BZ
+        mean_BZ, log_var_BZ = self.prior_parameters(label_B).chunk(2, dim=1)
+        return mean_BZ, log_var_BZ
+
+    def logits(self, z_BZ: Tensor, label_B: Tensor) -> Tensor:
+        """Return the logits of p(x|z,y), [B, P], float32."""
+        logits_BP: Tensor = self.decoder(z_BZ, label_B).float()
+        return logits_BP
+
+
+def initialize(network: CVAE, generator: torch.Generator) -> None:
+    """Draw weights evenly with variance 1 / (3 inputs), as torch does by default, and set biases to zero; a learned prior is N(0, I).
+
+    A residual block's last convolution starts at zero, so that it starts as the identity.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            inputs = module.weight[0].numel() if not isinstance(module, nn.ConvTranspose2d) else module.weight[:, 0].numel() // 4
+            bound = 1 / math.sqrt(inputs)
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, Conditioned):
+            bound = 1 / math.sqrt(module.linear.in_features + NUM_CLASSES)
+            nn.init.uniform_(module.label.weight, -bound, bound, generator=generator)
+        elif isinstance(module, ResidualBlock):
+            nn.init.zeros_(module.layers[-1].weight)  # type: ignore[arg-type]
+    if network.prior_parameters is not None:
+        nn.init.zeros_(network.prior_parameters.weight)
