@@ -5,21 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from algorithms.gan.options import GANOptions
 from workflows.common import search
 from workflows.common.flags import parse, run_main
+from workflows.common.hyperparameters import flags_of, given, over
 
 SMOKE: dict[str, Any] = {"num_samples": 3, "max_updates": 40, "updates_per_report": 10, "dataset": "mnist-10k"} | search.SMOKE_SCORING
 
 
-@dataclass(frozen=True)
-class TuneGANFlags(search.SearchFlags):
-    """Search the hyperparameters of a DCGAN on MNIST. The first trial is the homework's setting, run to the end."""
+COLUMNS = ("fid_mnist", "classifier_score", "class_balance", "confidence")
 
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """auto is bf16 where the processor or GPU multiplies it natively, else fp32."""
+
+@dataclass(frozen=True)
+class TuneGANFlags(flags_of(GANOptions), search.SearchFlags):  # type: ignore[misc]
+    """Search the hyperparameters of a DCGAN on MNIST. The first trial is the homework's setting, run to the end."""
 
 
 def space() -> dict[str, Any]:
@@ -47,15 +48,17 @@ def floor() -> dict[str, float]:
 def tune_gan(argv: Sequence[str]) -> int:
     """Parse the flags, search, and return the exit code."""
     flags = parse(TuneGANFlags, argv, smoke=SMOKE, saved=search.saved_flags)
+    preset = over(GANOptions(), flags)
     return search.run(
         flags,
         search.Search(
             program="tune_gan",
             trainer="algorithms.gan.trainer:Trainer",
-            preset=GANOptions(precision=flags.precision),
-            space=space,
+            preset=preset,
+            space=lambda: {name: domain for name, domain in space().items() if name not in given(flags, GANOptions)},
             metric="fid_mnist",
             mode="min",
+            columns=COLUMNS,
             floor=floor,
         ),
     )

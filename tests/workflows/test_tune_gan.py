@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,14 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from PIL import Image
+from processes import DEADLINE_S, finish, start_workflow
 
 from workflows import tune_gan
 from workflows.common import results, state
 from workflows.common.cluster import Cluster, require_resources
 from workflows.common.flags import UsageError
 
-WORKFLOW = Path(tune_gan.__file__)
-DEADLINE_S = 120
-
-
-def start(*flags: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(WORKFLOW), *map(str, flags)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=DEADLINE_S)
-    finally:
-        process.kill()
-    return process.returncode, out, err
+start = partial(start_workflow, tune_gan)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -90,7 +78,9 @@ def saved_trials(run_dir: Path) -> dict[str, tuple[dict[str, Any], int]]:
         (["--address", "127.0.0.1:1"], ["--address '127.0.0.1:1' can't be reached"]),
         (["--address", "ray://127.0.0.1:1"], ["--address 'ray://127.0.0.1:1' must be HOST:PORT"]),
         (["--scheduler", "hope"], ["'hope'", "'asha', 'fifo'"]),
-        (["--precision", "fp8"], ["'fp8'", "'auto', 'bf16', 'fp32'"]),
+        (["--precision", "fp8"], ["'fp8'", "auto, bf16, fp32"]),
+        (["--label-smoothing", "0.7"], ["--label-smoothing must be at least 0 and below 0.5, got 0.7"]),
+        (["--batch-size", "70000"], ["--batch-size must be at most the number of training digits (", "), got 70000"]),
         (["--dataset", "cifar"], ["'cifar'", "'mnist', 'mnist-10k'"]),
         (["--banana"], ["--banana"]),
         (["--resume", "{tmp}/nowhere"], ["nowhere' is no run folder", "run.json"]),

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ray.tune import Callback
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -134,7 +135,7 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     failed = trials[trials["status"] == "ERROR"]
     best = results.best(run_dir, search.metric, search.mode)
     if best is not None:
-        _print_scores(search, trials, best)
+        _print_scores(run_dir, search, trials, best)
         say(f"picture   {run_dir / results.SAMPLES}/{best['trial_id']}_progress.png")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if best is not None else ""))
     say(f"disk      {_gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
@@ -152,24 +153,43 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     return 0
 
 
-def _print_scores(search: Search, trials: Any, best: Any) -> None:
+def _print_scores(run_dir: Path, search: Search, trials: Any, best: Any) -> None:
     floor = search.floor()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    for name in floor:
+    for name in search.columns:
         table.add_column(name, justify="right")
     rows = [("best trial", best)]
     baseline = trials[trials["baseline"]]
     if len(baseline):
         rows.append(("baseline", baseline.iloc[0]))
     for label, row in rows:
-        table.add_row(f"{label} ({row['trial_id']})", *(_number(row.get(name)) for name in floor))
-    table.add_row("floor: 10,000 real test digits", *(_number(value) for value in floor.values()))
-    Console(width=max(100, Console().width)).print(table)
+        table.add_row(f"{label} ({row['trial_id']})", *(_number(row.get(name)) for name in search.columns))
+    table.add_row("floor: 10,000 real test digits", *(_number(floor.get(name)) for name in search.columns))
+    Console(width=max(120, Console().width)).print(table)
+    test = results.read_test(run_dir)
+    if test is not None and test["trial_id"] == best["trial_id"]:
+        words = ", ".join(f"{name} {_number(value)}" for name, value in test.items() if name not in ("trial_id", "checkpoint", "dataset"))
+        say(f"test      {words} ({run_dir / results.TEST_FILE})")
     say(
         "best      "
         + ", ".join(f"{name.removeprefix('config/')} {_number(best[name])}" for name in best.index if name.startswith("config/"))
     )
+
+
+@contextmanager
+def progress(what: str, message: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar that is told (done, total); where the output is no terminal, the message once instead."""
+    console = Console()
+    if not console.is_terminal:
+        say(message)
+        yield lambda done, total: None
+        return
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _number(value: Any) -> str:

@@ -15,7 +15,7 @@ def progress(run_dir: Path, trial_id: str) -> Path | None:
 
     Return the PNG's path, or None if the trial drew none that can be read.
     """
-    pictures = sorted((run_dir / trial_id / "samples").glob("*.png"))
+    pictures = sorted((run_dir / trial_id / "samples").glob("*[0-9].png"))  # of samples, not of anything else
     if not pictures:
         return None
     try:

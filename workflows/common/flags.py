@@ -51,6 +51,7 @@ class RunFlags:
 
 
 FlagsT = TypeVar("FlagsT", bound=RunFlags)
+DataclassT = TypeVar("DataclassT")
 
 
 def require(condition: bool, flag: str, value: object, rule: str) -> None:
@@ -71,7 +72,7 @@ def parse(
     `smoke` replaces defaults under `--smoke`; `saved(run_dir)` gives the flags of the run that `--resume` names, which then hold: any other
     flag may only repeat them, because half a search under one setting and half under another is no search.
     """
-    flags = _parse(flags_class, argv, flags_class(**(smoke if "--smoke" in argv else {})))
+    flags = parse_plain(flags_class, argv, flags_class(**(smoke if "--smoke" in argv else {})))
     require(
         bool(flags.resume) or not any(word.split("=")[0] == "--resume" for word in argv), "--resume", flags.resume, "must name a run folder"
     )
@@ -82,7 +83,7 @@ def parse(
         of_run = flags_class(**(kept_flags | {"resume": flags.resume}))
     except (TypeError, UsageError) as error:
         raise UsageError(f"--resume {flags.resume!r} can't be resumed: its flags are not this version's ({error})") from None
-    flags = _parse(flags_class, argv, of_run)
+    flags = parse_plain(flags_class, argv, of_run)
     for field in dataclasses.fields(flags_class):
         value, kept = getattr(flags, field.name), getattr(of_run, field.name)
         if value != kept and field.name not in MAY_DIFFER:
@@ -91,13 +92,14 @@ def parse(
     return flags
 
 
-def _parse(flags_class: type[FlagsT], argv: Sequence[str], default: FlagsT) -> FlagsT:
+def parse_plain(flags_class: type[DataclassT], argv: Sequence[str], default: DataclassT | None = None) -> DataclassT:
+    """Turn `argv` into any dataclass, whose defaults those of `default` replace. Raises UsageError with what tyro says, in one line."""
     said, columns = io.StringIO(), os.environ.get("COLUMNS")
     if not {"-h", "--help"} & set(argv):
         os.environ["COLUMNS"] = "10000"  # so that tyro breaks no word of an error
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(flags_class, args=list(argv), default=default)
+            return tyro.cli(flags_class, args=list(argv), default=tyro.MISSING_NONPROP if default is None else default)
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise

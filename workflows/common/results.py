@@ -18,6 +18,7 @@ import pandas as pd
 from workflows.common import RUN_FILE, SAVED, STATE
 
 SAMPLES = "samples"
+TEST_FILE = "test.json"
 _TUNES_OWN = ("done", "date", "pid", "node_ip", "time_since_restore", "iterations_since_restore", "experiment_tag", "trial_id")
 
 
@@ -139,6 +140,20 @@ def write_tables(run_dir: str | Path) -> None:
         copy = run_dir / SAMPLES / f"{picture.parent.parent.name}_{picture.name}"
         copy.parent.mkdir(exist_ok=True)
         shutil.copyfile(picture, copy)
+
+
+def read_test(run_dir: str | Path) -> dict[str, Any] | None:
+    """Return what the best trial got on the test digits (trial_id, checkpoint, metrics), or None where it has not been tested."""
+    try:
+        record = json.loads((Path(run_dir).expanduser() / TEST_FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def write_test(run_dir: str | Path, record: dict[str, Any]) -> None:
+    """Write what `read_test` reads."""
+    _write(Path(run_dir) / TEST_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def _trials(run_dir: Path) -> list[dict[str, Any]]:

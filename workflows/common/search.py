@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workflows.common import RUN_FILE
 from workflows.common.flags import INTERRUPTED, RunFlags, UsageError, require
+from workflows.common.hyperparameters import require_digits
 
 if TYPE_CHECKING:
     from ray import tune
@@ -87,13 +88,17 @@ class Search:
     trainer: str
     """`module:class` of a `algorithms.trainable.Trainer`."""
     preset: Any
-    """The model's options: the baseline, and what the search space leaves alone."""
+    """The model's options: the baseline, and what the search space leaves alone; `num_train(num_digits)` says how many train it."""
     space: Callable[[], dict[str, Any]]
     """Makes the search space, names of the preset's fields to Tune's domains; called once Ray may be imported."""
     metric: str
     mode: Literal["min", "max"]
+    columns: tuple[str, ...]
+    """Metrics in the summary's table."""
     floor: Callable[[], dict[str, float]]
     """Gives the metrics of real digits, to print beside the best trial's."""
+    test: Callable[[dict[str, Any], MNIST, Callable[[int, int], None]], dict[str, float]] | None = None
+    """Measures a trainer's state on the test digits, telling how many are done; for the best trial only."""
 
 
 def saved_flags(run_dir: str) -> dict[str, Any]:
@@ -123,8 +128,9 @@ def run(flags: SearchFlags, search: Search) -> int:
     data = _load(flags)
     if flags.resume and (dataset := _read_run(flags.resume).get("dataset")) != data.name:
         raise UsageError(f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`")
+    require_digits(search.preset, data)
 
-    from workflows.common import console, figures, results, state
+    from workflows.common import console, figures, held_out, results, state
     from workflows.common.cluster import connected, require_resources
 
     with connected(flags.address) as cluster:
@@ -146,6 +152,7 @@ def run(flags: SearchFlags, search: Search) -> int:
             results.write_tables(run_dir)
             for trial_id in results.best_and_baseline(run_dir):
                 figures.progress(run_dir, trial_id)
+            held_out.evaluate(run_dir, search, data)
     return console.summary(run_dir, search, flags.num_samples)
 
 

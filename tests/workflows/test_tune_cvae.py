@@ -1,0 +1,173 @@
+"""`tune_cvae.py` as a person runs it. What it shares with `tune_gan.py` is tested there."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from processes import finish, start_workflow
+
+from algorithms import mnist
+from algorithms.cvae.likelihood import measure
+from algorithms.cvae.options import PRESETS, CVAEOptions
+from workflows import sample, tune_cvae
+from workflows.common import results
+
+start = partial(start_workflow, tune_cvae)
+DIGITS = ("--dataset", "mnist-10k")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--beta", "-0.5"], ["--beta must be at least 0 and finite, got -0.5"]),
+        (["--latent-size", "0"], ["--latent-size must be at least 1, got 0"]),
+        (["--latent-size", "many"], ["--latent-size", "'many'"]),
+        (["--binarisation", "static"], ["--binarisation", "must be one of dynamic, none, got 'static'"]),
+        (["--architecture", "vit"], ["--architecture", "must be one of mlp, conv, got 'vit'"]),
+        (["--prior", "None"], ["--prior", "must be one of standard, learned, got 'None'"]),
+        (["--architecture", "conv", "--width", "8"], ["--width must be at least 16 (conv), got 8"]),
+        (["--num-importance-samples", "5", "--beta", "2"], ["--num-importance-samples 5 excludes --beta 2", "leave them at 1 and 0"]),
+        (["--num-importance-samples", "5", "--beta-warmup-updates", "9"], ["excludes --beta 1 and --beta-warmup-updates 9"]),
+        (["--batch-size", "9999", *DIGITS], ["--batch-size must be at most the number of digits trained on (9167), got 9999"]),
+        (["--num-train-digits", "9999", *DIGITS], ["--num-train-digits must be at most 9167", "got 9999"]),
+        (["--num-test-samples", "0"], ["--num-test-samples must be at least 1, got 0"]),
+        (["--num-test-digits", "-1"], ["--num-test-digits must be at least 0, got -1"]),
+        (["--metric", "hope"], ["'hope'", "'elbo'"]),
+        (["--preset", "best"], ["'best'", "'homework'"]),
+        (["--resume", "{tmp}/nowhere"], ["nowhere' is no run folder"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: list[str]
+) -> None:
+    argv = [*(flag.format(tmp=tmp_path) for flag in flags), "--storage-path", str(tmp_path / "runs")]
+    assert tune_cvae.main(argv) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("tune_cvae.py: ")
+    for word in words:
+        assert word in said.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_needs_nothing_heavy_and_explains_every_hyperparameter() -> None:
+    script = """
+        import sys
+        from workflows import tune_cvae
+        try:
+            tune_cvae.main(["--help"])
+        except SystemExit as exit_:
+            assert exit_.code == 0
+        assert not {"ray", "torch", "pandas", "numpy", "torchvision"} & set(sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True)
+    for word in ("--latent-size INT", "Size of the latent vector z.", "--prior {standard,learned}", "--beta-warmup-updates INT"):
+        assert word in done.stdout
+    assert "{None}" not in done.stdout
+
+
+def test_every_trial_of_the_space_is_valid_and_every_metric_has_a_direction() -> None:
+    space = tune_cvae.space()
+    for _ in range(20):
+        CVAEOptions(**{name: domain.sample() for name, domain in space.items()})
+    assert set(tune_cvae.MODES) == set(get_args(get_type_hints(tune_cvae.TuneCVAEFlags)["metric"]))
+
+
+@pytest.fixture(scope="module")
+def smoke(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the output of `--smoke` with a latent space of two."""
+    storage = tmp_path_factory.mktemp("runs")
+    code, out, err = finish(
+        start("--smoke", "--latent-size", "2", "--prior", "learned", "--address", ray_address, "--storage-path", storage, "--name", "smoke")
+    )
+    assert (code, err) == (0, "")
+    return storage / "smoke", out
+
+
+def test_smoke_leaves_tables_pictures_and_the_best_trial(smoke: tuple[Path, str]) -> None:
+    run_dir, _ = smoke
+    trials, history = pd.read_csv(run_dir / "trials.csv"), pd.read_csv(run_dir / "history.csv")
+    assert list(trials["status"]) == ["TERMINATED"] * 3
+    assert list(trials["config/binarisation"]) == ["none", "dynamic", "dynamic"], "the homework's is the first trial's, and a column"
+    baseline = trials[trials["baseline"]]
+    assert list(baseline["trial_id"]) == [trials["trial_id"][0]]
+    assert baseline["config/lr"].item() == 1e-3
+    assert baseline["config/batch_size"].item() == 32
+    assert baseline["updates"].item() == 120, "it runs to its end"
+    for metric in tune_cvae.COLUMNS:
+        assert history[metric].notna().all()
+    finished = trials[trials["updates"] == 120]
+    best = json.loads((run_dir / "best.json").read_text())
+    assert best["value"] == finished["elbo"].max()
+    for picture in ("000000.png", "000120.png", "000120_manifold.png", "progress.png"):
+        with Image.open(run_dir / "samples" / f"{best['trial_id']}_{picture}") as image:
+            assert np.asarray(image).std() > 5
+
+
+def test_a_hyperparameter_given_as_a_flag_holds_for_every_trial(smoke: tuple[Path, str]) -> None:
+    run_dir, _ = smoke
+    assert "config/latent_size" not in pd.read_csv(run_dir / "trials.csv"), "it is not searched"
+    for checkpoint in pd.read_csv(run_dir / "trials.csv")["checkpoint"]:
+        options = torch.load(Path(checkpoint) / "trainer.pt", weights_only=True)["options"]
+        assert (options["latent_size"], options["prior"]) == (2, "learned")
+
+
+def test_the_best_trial_alone_meets_the_test_digits(smoke: tuple[Path, str], digits: mnist.MNIST) -> None:
+    run_dir, out = smoke
+    best, test = json.loads((run_dir / "best.json").read_text()), json.loads((run_dir / "test.json").read_text())
+    assert (test["trial_id"], test["checkpoint"]) == (best["trial_id"], best["checkpoint"])
+    assert (test["num_nll_samples"], test["num_digits"], test["dataset"]) == (100, 500, "mnist-10k")
+    state = torch.load(Path(best["checkpoint"]) / "trainer.pt", weights_only=True)
+    again = measure(state, digits.test_images[:500], digits.test_labels[:500], 100, seed=0)
+    assert test["nll"] == pytest.approx(again["nll"], rel=1e-3)  # another number of threads may round differently
+    assert test["elbo"] == pytest.approx(again["elbo"], rel=1e-3)
+    assert f"nll {test['nll']:.4g}" in out
+    assert "trials are done; now the best one's likelihood on the test digits" in out
+
+
+def test_resuming_a_finished_search_tests_it_no_second_time(smoke: tuple[Path, str], ray_address: str) -> None:
+    run_dir, _ = smoke
+    before = (run_dir / "test.json").stat().st_mtime_ns
+    code, out, err = finish(start("--resume", run_dir, "--address", ray_address))
+    assert (code, err) == (0, "")
+    assert "now the best one's" not in out
+    assert (run_dir / "test.json").stat().st_mtime_ns == before
+
+
+def test_a_search_that_was_stopped_before_the_test_has_it_at_resume(smoke: tuple[Path, str], ray_address: str, tmp_path: Path) -> None:
+    run_dir = shutil.copytree(smoke[0], tmp_path / "run")
+    was = json.loads((run_dir / "test.json").read_text())
+    (run_dir / "test.json").unlink()
+    code, out, err = finish(start("--resume", run_dir, "--address", ray_address))
+    assert (code, err) == (0, ""), out
+    assert results.read_test(run_dir) == was | {"checkpoint": was["checkpoint"].replace(str(smoke[0]), str(run_dir))}
+
+
+def test_a_resumed_search_keeps_its_hyperparameters(smoke: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune_cvae.main(["--resume", str(smoke[0]), "--latent-size", "3"]) == 2
+    assert "--latent-size 3 can't be used with --resume: the run goes on under its own --latent-size 2" in capsys.readouterr().err
+
+
+def test_any_digit_can_be_drawn_from_it(smoke: tuple[Path, str], tmp_path: Path) -> None:
+    assert sample.main([str(smoke[0]), "--num", "7", "--digit", "3", "--output", str(tmp_path / "threes.npz")]) == 0
+    with np.load(tmp_path / "threes.npz") as arrays:
+        assert arrays["images"].shape == (7, 28, 28)
+        assert arrays["labels"].tolist() == [3] * 7
+
+
+def test_the_presets_are_valid_and_the_first_is_the_homeworks() -> None:
+    homework = PRESETS["homework"]
+    assert (homework.latent_size, homework.width, homework.depth, homework.batch_size, homework.lr) == (20, 400, 2, 32, 1e-3)
+    assert (homework.architecture, homework.prior, homework.binarisation, homework.beta) == ("mlp", "standard", "none", 1.0)

@@ -1,0 +1,86 @@
+"""Every hyperparameter of a model as a flag: given, it holds for every trial; left out, it is the preset's, or searched."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from workflows.common.flags import UsageError
+
+if TYPE_CHECKING:
+    from algorithms.mnist import MNIST
+
+OptionsT = TypeVar("OptionsT")
+
+
+def flags_of(options_class: type) -> type:
+    """Return a frozen dataclass with the fields of `options_class`, each None where it is left out, to inherit flags from."""
+    docs, types = _field_docs(options_class), get_type_hints(options_class)
+    hint = "(default: the preset's, or searched)"
+    fields = [
+        (
+            field.name,
+            Annotated[Any, _reader(types[field.name]), tyro.conf.arg(help=docs[field.name], help_behavior_hint=hint)],
+            dataclasses.field(default=None),
+        )
+        for field in dataclasses.fields(options_class)
+    ]
+    return dataclasses.make_dataclass(options_class.__name__ + "Flags", fields, frozen=True)
+
+
+def _reader(value_type: Any) -> PrimitiveConstructorSpec[Any]:
+    """Return how tyro reads a value that may be left out, and names it in `--help`; without this it would offer None as a value."""
+    allowed = get_args(value_type)
+
+    def read(words: list[str]) -> Any:
+        if allowed and words[0] not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}, got {words[0]!r}")
+        return words[0] if allowed else value_type(words[0])
+
+    metavar = "{" + ",".join(allowed) + "}" if allowed else value_type.__name__.upper()
+    return PrimitiveConstructorSpec(1, metavar, read, is_instance=lambda value: True, str_from_instance=lambda value: [str(value)])
+
+
+def given(flags: Any, options_class: type) -> dict[str, Any]:
+    """Return the hyperparameters that the flags name, with their values."""
+    values = {field.name: getattr(flags, field.name) for field in dataclasses.fields(options_class)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def over(preset: OptionsT, flags: Any) -> OptionsT:
+    """Return the preset with the flags' hyperparameters. Raises UsageError for those out of range or that exclude each other."""
+    try:
+        return dataclasses.replace(preset, **given(flags, type(preset)))  # type: ignore[type-var]
+    except ValueError as error:
+        raise UsageError(as_flags(str(error), type(preset))) from None
+
+
+def require_digits(options: Any, data: MNIST) -> None:
+    """Raise UsageError where the digits are too few for the options."""
+    try:
+        options.num_train(len(data.train_images))
+    except ValueError as error:
+        raise UsageError(as_flags(str(error), type(options))) from None
+
+
+def as_flags(message: str, options_class: type) -> str:
+    """Return the message of an options' error with each field's name as its flag: `latent_size must be …` as `--latent-size must be …`."""
+    names = {field.name for field in dataclasses.fields(options_class)}
+    return " ".join("--" + word.replace("_", "-") if word in names else word for word in message.split(" "))
+
+
+def _field_docs(options_class: type) -> dict[str, str]:
+    """Return the string below each field, which is its documentation; Python itself drops it."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(options_class)).body if isinstance(node, ast.ClassDef))
+    return {
+        field.target.id: inspect.cleandoc(doc.value.value)
+        for field, doc in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str)
+    }
