@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-BENCHMARKS := gan_throughput tune_overhead
+BENCHMARKS := gan_throughput cvae_throughput tune_overhead
 .DEFAULT_GOAL := help
 .PHONY: help install data gan test check bench
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 
 import torch
+from digits import Digits
 from side_by_side import side_by_side
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader
 
 from algorithms import mnist
 from algorithms.gan.networks import Discriminator, Generator
@@ -18,21 +18,6 @@ from algorithms.gan.options import GANOptions
 from algorithms.gan.trainer import Trainer
 
 OPTIONS = GANOptions()
-
-
-class Digits(Dataset[torch.Tensor]):
-    """MNIST as the examples have it: a picture at a time, through torchvision's transforms."""
-
-    def __init__(self, data: mnist.MNIST) -> None:
-        self._images = data.train_images
-        self._transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        image: torch.Tensor = self._transform(self._images[index][:, :, None].copy())
-        return image
 
 
 class PlainLoop:
@@ -44,12 +29,13 @@ class PlainLoop:
         self._generator_optimizer = torch.optim.Adam(self._generator.parameters(), OPTIONS.generator_lr, betas)
         self._discriminator_optimizer = torch.optim.Adam(self._discriminator.parameters(), OPTIONS.discriminator_lr, betas)
         self._loss = nn.BCEWithLogitsLoss()
-        self._batches = self._forever(DataLoader(Digits(data), OPTIONS.batch_size, shuffle=True, drop_last=True))
+        self._batches = self._forever(DataLoader(Digits(data, signed=True), OPTIONS.batch_size, shuffle=True, drop_last=True))
 
     @staticmethod
-    def _forever(loader: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def _forever(loader: DataLoader[tuple[torch.Tensor, int]]) -> Iterator[torch.Tensor]:
         while True:
-            yield from loader
+            for real, _ in loader:
+                yield real
 
     def train(self, num_updates: int) -> None:
         for _ in range(num_updates):
