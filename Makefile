@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCHMARKS := gan_throughput cvae_throughput tune_overhead
 .DEFAULT_GOAL := help
-.PHONY: help install data gan test check bench
+.PHONY: help install data gan cvae test check bench
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,10 @@ data: $(STAMP) ## fetch MNIST into the user's cache, once
 gan: $(STAMP) ## search DCGAN hyperparameters on MNIST (about a quarter of an hour on two cores)
 	@$(BIN)/python -m algorithms.mnist || true
 	@$(BIN)/python workflows/tune_gan.py
+
+cvae: $(STAMP) ## search CVAE hyperparameters on MNIST (about ten minutes on two cores)
+	@$(BIN)/python -m algorithms.mnist || true
+	@$(BIN)/python workflows/tune_cvae.py
 
 test: $(STAMP) ## run the tests
 	@$(BIN)/python -m pytest

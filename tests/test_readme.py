@@ -1,5 +1,6 @@
 """The README's Python runs as it stands there, but for a shorter training and another run folder."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -39,13 +40,12 @@ def test_the_trainer_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert (tmp_path / "gan.pt").stat().st_size > 1e6
 
 
-def test_every_flag_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    from workflows import tune_gan
-
+@pytest.mark.parametrize("workflow", ["tune_gan", "tune_cvae", "sample"])
+def test_every_flag_it_names_exists(workflow: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        tune_gan.main(["--help"])
+        importlib.import_module(f"workflows.{workflow}").main(["--help"])
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
-    commands = re.findall(r"^python workflows/tune_gan.py (.*)$", README, flags=re.MULTILINE)
+    commands = re.findall(rf"^python workflows/{workflow}.py (.*)$", README, flags=re.MULTILINE)
     assert commands
     used = {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]+", command.split("#")[0])}
     assert used <= known

@@ -67,8 +67,8 @@ def negative_log_likelihood(
 ) -> Tensor:
     """Return -log p(x|y) of each binarised digit by the importance-weighted bound with `num_samples` draws of z; nats, float64 [B].
 
-    Its expectation is never too low, and falls towards the truth with more samples; a single digit's may be either. Memory is bounded whatever B and K: MOST_ROWS draws are decoded at
-    a time. `progress` is told, as it goes, how many digits are done, of how many.
+    Its expectation is never too low, and falls towards the truth with more samples; a single digit's may be either. Memory is bounded
+    whatever B and K: MOST_ROWS draws are decoded at a time. `progress` is told, as it goes, how many digits are done, of how many.
     """
     digits_at_a_time = max(1, MOST_ROWS // num_samples)
     samples_at_a_time = min(num_samples, MOST_ROWS)
@@ -98,7 +98,7 @@ def measure(
     num_samples: int,
     seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return, of a trainer's `state_dict`, `nll` with its standard error over digits, and `bounds`; on a GPU where there is one.
 
     `images` are uint8 [N, 28, 28], `labels` int64 [N]; `progress` is told how many digits are done, of how many.
@@ -110,7 +110,8 @@ def measure(
     metrics = bounds(network, grey_BP, label_B, generator, precision)
     nll_B = negative_log_likelihood(network, grey_BP, label_B, num_samples, generator, precision, progress)
     error = float(nll_B.std(correction=0)) / math.sqrt(len(nll_B))
-    return {"nll": float(nll_B.mean()), "nll_standard_error": error, **metrics, "num_nll_samples": num_samples, "num_digits": len(nll_B)}
+    how = {"num_nll_samples": num_samples, "num_digits": len(nll_B), "precision": precision, "device": device.type}
+    return {"nll": float(nll_B.mean()), "nll_standard_error": error, **metrics, **how}
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

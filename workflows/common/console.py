@@ -131,7 +131,7 @@ def _python() -> str:
 def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     """Print how the run ended and what to type next; return the exit code: 0, 1 if a trial failed, 130 if the run was interrupted."""
     trials = results.load_trials(run_dir)
-    ended = int(trials["status"].isin(["TERMINATED", "ERROR"]).sum())
+    ended = results.num_ended(run_dir)
     failed = trials[trials["status"] == "ERROR"]
     best = results.best(run_dir, search.metric, search.mode)
     if best is not None:
@@ -148,7 +148,8 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     if len(failed):
         say(f"{len(failed)} of {len(trials)} trials failed; to try them again from their last checkpoint: {resume}")
         return 1
-    say(f"next      {_python()} workflows/{search.program}.py --num-samples 32    searches wider")
+    say(f"next      {_python()} workflows/sample.py {shlex.quote(str(run_dir))} --output digits.png    draws from the best")
+    say(f"          {_python()} workflows/{search.program}.py --num-samples 32    searches wider")
     say(f"          {_python()} -m tensorboard.main --logdir {shlex.quote(str(run_dir))}    shows every curve")
     return 0
 

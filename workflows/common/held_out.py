@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from workflows.common.search import Search
 
 
-def evaluate(run_dir: Path, search: Search, data: MNIST) -> None:
-    """Write test.json for the best trial, unless it is there already; nothing if the search has no such test or no trial ran to its end."""
+def evaluate(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> None:
+    """Write test.json for the best of `num_samples` trials, unless it is there already.
+
+    Nothing where the search has no such test, where some trial is still to end (it may become the best), or where none ran to its end.
+    """
+    if search.test is None or results.num_ended(run_dir) < num_samples:
+        return
     best = results.best(run_dir, search.metric, search.mode)
-    if search.test is None or best is None or best["checkpoint"] is None:
+    if best is None or best["checkpoint"] is None:
         return
     done = results.read_test(run_dir)
     if done is not None and done["trial_id"] == best["trial_id"]:

@@ -96,6 +96,11 @@ def load_trials(run_dir: str | Path) -> pd.DataFrame:
     return table[[*first, *metrics, *configs, "baseline", "checkpoint"]]
 
 
+def num_ended(run_dir: str | Path) -> int:
+    """Return how many trials have ended, in order or not."""
+    return int(load_trials(run_dir)["status"].isin(["TERMINATED", "ERROR"]).sum())
+
+
 def best(run_dir: str | Path, metric: str, mode: Literal["min", "max"]) -> pd.Series | None:
     """Return the best row of `load_trials` among the trials that ran to their end, or None if none did.
 

@@ -97,7 +97,7 @@ class Search:
     """Metrics in the summary's table."""
     floor: Callable[[], dict[str, float]]
     """Gives the metrics of real digits, to print beside the best trial's."""
-    test: Callable[[dict[str, Any], MNIST, Callable[[int, int], None]], dict[str, float]] | None = None
+    test: Callable[[dict[str, Any], MNIST, Callable[[int, int], None]], dict[str, Any]] | None = None
     """Measures a trainer's state on the test digits, telling how many are done; for the best trial only."""
 
 
@@ -152,7 +152,11 @@ def run(flags: SearchFlags, search: Search) -> int:
             results.write_tables(run_dir)
             for trial_id in results.best_and_baseline(run_dir):
                 figures.progress(run_dir, trial_id)
-            held_out.evaluate(run_dir, search, data)
+            try:
+                held_out.evaluate(run_dir, search, data, flags.num_samples)
+            except KeyboardInterrupt:
+                console.say(f"interrupted before the test digits were done; to go on: {console.resume_command(search.program, run_dir)}")
+                return INTERRUPTED
     return console.summary(run_dir, search, flags.num_samples)
 
 
