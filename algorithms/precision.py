@@ -1,4 +1,4 @@
-"""Which number format the networks multiply in, and how they lie in memory."""
+"""Which number format the networks multiply in."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Any trainer of a generative model as a `tune.Trainable` class, so that Ray Tune can search its hyperparameters.
 
     driver: mnist.load() --> object store --(zero-copy)--> setup() --> Trainer, digits resident on its device
-    step(): train updates_per_report updates --> evaluate --> metrics to Tune     (grids at GRID_UPDATES go to the trial's folder)
+    step(): train updates_per_report updates --> evaluate --> metrics to Tune     (pictures at GRID_UPDATES go to the trial's folder)
 
 An actor is reused from trial to trial (`reset_config`): a fresh process would spend seconds importing torch.
 """

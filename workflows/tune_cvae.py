@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from algorithms.cvae.options import PRESETS, CVAEOptions
 from workflows.common import search
 from workflows.common.flags import parse, require, run_main
-from workflows.common.hyperparameters import flags_of, given, over
+from workflows.common.hyperparameters import flags_of, left_out, over
 
 if TYPE_CHECKING:
     from algorithms.mnist import MNIST
@@ -42,7 +42,12 @@ class TuneCVAEFlags(flags_of(CVAEOptions), search.SearchFlags):  # type: ignore[
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.num_test_samples >= 1, "--num-test-samples", self.num_test_samples, "must be at least 1")
-        require(self.num_test_digits >= 0, "--num-test-digits", self.num_test_digits, "must be at least 0")
+        require(
+            self.num_test_digits == 0 or 2 <= self.num_test_digits <= 10_000,
+            "--num-test-digits",
+            self.num_test_digits,
+            "must be 0, or 2 to 10000",
+        )
 
 
 def space() -> dict[str, Any]:
@@ -54,7 +59,7 @@ def space() -> dict[str, Any]:
         "width": tune.choice([128, 256]),  # ten million test decodes of a wider conv take a processor longer than the search
         "depth": tune.choice([1, 2]),
         "latent_size": tune.choice([16, 32, 48]),
-        "prior": tune.choice(["standard", "learned"]),
+        "prior": tune.choice(["standard", "learned", "flow"]),
         "binarisation": tune.choice(["dynamic"]),  # the homework's grey levels are for the baseline to try
         "batch_size": tune.choice([64, 128]),
         "lr": tune.loguniform(3e-4, 2e-3),
@@ -73,10 +78,13 @@ def tester(flags: TuneCVAEFlags) -> Callable[[dict[str, Any], MNIST, Callable[[i
     """Return what measures a trained model's likelihood on the test digits."""
 
     def test(state: dict[str, Any], data: MNIST, progress: Callable[[int, int], None]) -> dict[str, Any]:
+        import torch
+
         from algorithms.cvae.likelihood import measure
 
+        device = "cuda" if flags.gpus_per_trial and torch.cuda.is_available() else "cpu"
         num = flags.num_test_digits or len(data.test_images)
-        return measure(state, data.test_images[:num], data.test_labels[:num], flags.num_test_samples, flags.seed, progress)
+        return measure(state, data.test_images[:num], data.test_labels[:num], flags.num_test_samples, flags.seed, device, progress)
 
     return test
 
@@ -91,7 +99,7 @@ def tune_cvae(argv: Sequence[str]) -> int:
             program="tune_cvae",
             trainer="algorithms.cvae.trainer:Trainer",
             preset=preset,
-            space=lambda: {name: domain for name, domain in space().items() if name not in given(flags, CVAEOptions)},
+            space=lambda: left_out(space(), flags, CVAEOptions),
             metric=flags.metric,
             mode=MODES[flags.metric],
             columns=COLUMNS,

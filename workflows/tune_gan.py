@@ -10,7 +10,7 @@ from typing import Any
 from algorithms.gan.options import GANOptions
 from workflows.common import search
 from workflows.common.flags import parse, run_main
-from workflows.common.hyperparameters import flags_of, given, over
+from workflows.common.hyperparameters import flags_of, left_out, over
 
 SMOKE: dict[str, Any] = {"num_samples": 3, "max_updates": 40, "updates_per_report": 10, "dataset": "mnist-10k"} | search.SMOKE_SCORING
 
@@ -55,7 +55,7 @@ def tune_gan(argv: Sequence[str]) -> int:
             program="tune_gan",
             trainer="algorithms.gan.trainer:Trainer",
             preset=preset,
-            space=lambda: {name: domain for name, domain in space().items() if name not in given(flags, GANOptions)},
+            space=lambda: left_out(space(), flags, GANOptions),
             metric="fid_mnist",
             mode="min",
             columns=COLUMNS,

@@ -1,1 +1,1 @@
-"""Conditional VAE on MNIST: options, networks, losses, trainer."""
+"""Conditional VAE on MNIST: options, networks, priors, losses, likelihood, sampling, trainer."""

@@ -15,7 +15,6 @@ from algorithms.cvae.losses import (
     active_units,
     bernoulli_log_likelihood,
     elbo,
-    gaussian_kl,
     gaussian_log_density,
     importance_weighted_bound,
 )
@@ -35,7 +34,10 @@ def binarise(grey_BP: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def bounds(network: CVAE, grey_BP: Tensor, label_B: Tensor, generator: torch.Generator, precision: str = "fp32") -> dict[str, float]:
-    """Return `elbo` with one draw of z per digit, its parts (elbo = -reconstruction - kl, both at least 0), and `active_units`."""
+    """Return `elbo` with one draw of z per digit, its parts (elbo = -reconstruction - kl), and `active_units`.
+
+    These are counted in the prior's own coordinates, the noise that it maps to z: the mean that it gives a label is not what digits do.
+    """
     log_likelihoods, kls, means = [], [], []
     for grey_bP, label_b in zip(torch.split(grey_BP, MOST_ROWS), torch.split(label_B, MOST_ROWS), strict=True):
         pixels_bP = binarise(grey_bP, generator)
@@ -44,8 +46,8 @@ def bounds(network: CVAE, grey_BP: Tensor, label_B: Tensor, generator: torch.Gen
             z_bZ = mean_bZ + (log_var_bZ / 2).exp() * _normal(mean_bZ.shape, generator)
             logits_bP = network.logits(z_bZ, label_b)
         log_likelihoods.append(bernoulli_log_likelihood(pixels_bP, logits_bP))
-        kls.append(gaussian_kl(mean_bZ, log_var_bZ, *network.prior(label_b)))
-        means.append(mean_bZ)
+        kls.append(network.prior.kl(mean_bZ, log_var_bZ, z_bZ, label_b))
+        means.append(network.prior.to_noise(mean_bZ, label_b))
     log_likelihood_B, kl_B = torch.cat(log_likelihoods).double(), torch.cat(kls).double()
     return {
         "elbo": float(elbo(log_likelihood_B, kl_B).mean()),
@@ -72,22 +74,22 @@ def negative_log_likelihood(
     """
     digits_at_a_time = max(1, MOST_ROWS // num_samples)
     samples_at_a_time = min(num_samples, MOST_ROWS)
-    nlls = []
+    nlls, num_done = [], 0
     for grey_bP, label_b in zip(torch.split(grey_BP, digits_at_a_time), torch.split(label_B, digits_at_a_time), strict=True):
         pixels_bP = binarise(grey_bP, generator)
         with autocast(grey_BP.device, precision):
             mean_bZ, log_var_bZ = network.posterior(pixels_bP, label_b)
-        prior = network.prior(label_b)
         log_weights = []
         for start in range(0, num_samples, samples_at_a_time):
             k = min(samples_at_a_time, num_samples - start)
             z_kbZ = mean_bZ + (log_var_bZ / 2).exp() * _normal((k, *mean_bZ.shape), generator)
             with autocast(grey_BP.device, precision):
                 logits_kbP = network.logits(z_kbZ.flatten(0, 1), label_b.repeat(k)).view(k, len(grey_bP), -1)
-            log_joint_kb = bernoulli_log_likelihood(pixels_bP, logits_kbP) + gaussian_log_density(z_kbZ, *prior)
+            log_joint_kb = bernoulli_log_likelihood(pixels_bP, logits_kbP) + network.prior.log_density(z_kbZ, label_b)
             log_weights.append(log_joint_kb - gaussian_log_density(z_kbZ, mean_bZ, log_var_bZ))
         nlls.append(-importance_weighted_bound(torch.cat(log_weights).double()))
-        progress(sum(map(len, nlls)), len(grey_BP))
+        num_done += len(grey_bP)
+        progress(num_done, len(grey_BP))
     return torch.cat(nlls)
 
 
@@ -97,20 +99,20 @@ def measure(
     labels: np.ndarray,
     num_samples: int,
     seed: int,
+    device: str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Return, of a trainer's `state_dict`, `nll` with its standard error over digits, and `bounds`; on a GPU where there is one.
+    """Return, of a trainer's `state_dict`, `nll` with its standard error over digits, and `bounds`.
 
     `images` are uint8 [N, 28, 28], `labels` int64 [N]; `progress` is told how many digits are done, of how many.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, generator = trained_network(state, device), torch.Generator(device).manual_seed(seed)
-    precision = choose_precision(state["options"]["precision"], device)
-    grey_BP, label_B = resident(images.reshape(-1, NUM_PIXELS), device), resident(labels, device)
+    precision = choose_precision(state["options"]["precision"], torch.device(device))
+    grey_BP, label_B = resident(images.reshape(-1, NUM_PIXELS), torch.device(device)), resident(labels, torch.device(device))
     metrics = bounds(network, grey_BP, label_B, generator, precision)
     nll_B = negative_log_likelihood(network, grey_BP, label_B, num_samples, generator, precision, progress)
-    error = float(nll_B.std(correction=0)) / math.sqrt(len(nll_B))
-    how = {"num_nll_samples": num_samples, "num_digits": len(nll_B), "precision": precision, "device": device.type}
+    error = float(nll_B.std()) / math.sqrt(len(nll_B))
+    how = {"num_nll_samples": num_samples, "num_digits": len(nll_B), "precision": precision, "device": device}
     return {"nll": float(nll_B.mean()), "nll_standard_error": error, **metrics, **how}
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.cvae.options import CVAEOptions
+from algorithms.cvae.priors import NUM_CLASSES, Coupling, FlowPrior, GaussianPrior
 
-NUM_CLASSES = 10
 SIDE, NUM_PIXELS = 28, 28 * 28
 
 
@@ -105,7 +105,7 @@ class ConvDecoder(nn.Module):
 
 
 class CVAE(nn.Module):
-    """The three distributions. The prior has no weights where it is N(0, I)."""
+    """The three distributions: `posterior`, `logits`, and the module `prior`."""
 
     def __init__(self, options: CVAEOptions) -> None:
         super().__init__()
@@ -116,19 +116,12 @@ class CVAE(nn.Module):
         else:
             self.encoder = MLP(NUM_PIXELS, 2 * self.latent_size, width, depth)
             self.decoder = MLP(self.latent_size, NUM_PIXELS, width, depth)
-        self.prior_parameters = nn.Embedding(NUM_CLASSES, 2 * self.latent_size) if options.prior == "learned" else None
+        flow = options.prior == "flow"
+        self.prior = FlowPrior(self.latent_size) if flow else GaussianPrior(self.latent_size, learned=options.prior == "learned")
 
     def posterior(self, pixels_BP: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of q(z|x,y), [B, Z] each, float32."""
         mean_BZ, log_var_BZ = self.encoder(pixels_BP, label_B).float().chunk(2, dim=1)
-        return mean_BZ, log_var_BZ
-
-    def prior(self, label_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance of p(z|y), [B, Z] each."""
-        if self.prior_parameters is None:
-            zeros_BZ = torch.zeros(len(label_B), self.latent_size, device=label_B.device)
-            return zeros_BZ, zeros_BZ
-        mean_BZ, log_var_BZ = self.prior_parameters(label_B).chunk(2, dim=1)
         return mean_BZ, log_var_BZ
 
     def logits(self, z_BZ: Tensor, label_B: Tensor) -> Tensor:
@@ -138,22 +131,30 @@ class CVAE(nn.Module):
 
 
 def initialize(network: CVAE, generator: torch.Generator) -> None:
-    """Draw weights evenly with variance 1 / (3 inputs), as torch does by default, and set biases to zero; a learned prior is N(0, I).
+    """Draw weights evenly from +-1 / sqrt(inputs), as torch does by default, and set biases to zero.
 
-    A residual block's last convolution starts at zero, so that it starts as the identity.
+    A residual block's last convolution starts at zero, and so does a coupling's last layer, so that both start as the identity (a coupling
+    up to its shuffle). A label's mean and log variance start at zero: N(0, I).
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             inputs = module.weight[0].numel() if not isinstance(module, nn.ConvTranspose2d) else module.weight[:, 0].numel() // 4
-            bound = 1 / math.sqrt(inputs)
-            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            _draw(module.weight, inputs, generator)
             assert module.bias is not None
             nn.init.zeros_(module.bias)
     for module in network.modules():
         if isinstance(module, Conditioned):
-            bound = 1 / math.sqrt(module.linear.in_features + NUM_CLASSES)
-            nn.init.uniform_(module.label.weight, -bound, bound, generator=generator)
+            inputs = module.linear.in_features + NUM_CLASSES
+            _draw(module.linear.weight, inputs, generator)
+            _draw(module.label.weight, inputs, generator)
         elif isinstance(module, ResidualBlock):
             nn.init.zeros_(module.layers[-1].weight)  # type: ignore[arg-type]
-    if network.prior_parameters is not None:
-        nn.init.zeros_(network.prior_parameters.weight)
+        elif isinstance(module, Coupling):
+            _draw(module.label.weight, module.kept + NUM_CLASSES, generator)
+            nn.init.zeros_(module.last.weight)
+        elif isinstance(module, GaussianPrior) and module.parameters_of_label is not None:
+            nn.init.zeros_(module.parameters_of_label.weight)
+
+
+def _draw(weight: Tensor, inputs: int, generator: torch.Generator) -> None:
+    nn.init.uniform_(weight, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from algorithms.precision import PRECISIONS, Precision
 
 Architecture = Literal["mlp", "conv"]
-Prior = Literal["standard", "learned"]
+Prior = Literal["standard", "learned", "flow"]
 Binarisation = Literal["dynamic", "none"]
 VALIDATION_SHARE = 12
 """The last 1 / so many of the training digits are held out for validation: 5,000 of MNIST's 60,000."""
@@ -28,7 +28,7 @@ class CVAEOptions:
     depth: int = 2
     """Hidden layers of either network (mlp), or residual blocks (conv)."""
     prior: Prior = "standard"
-    """Which p(z|y): standard, N(0, I) whatever the label; learned, a diagonal Gaussian per label."""
+    """Which p(z|y): standard, N(0, I) whatever the label; learned, a Gaussian per label; flow, a Gaussian per label, bent by a flow."""
     binarisation: Binarisation = "none"
     """What the networks are trained on: none, grey levels as probabilities; dynamic, a fresh Bernoulli draw of them per use."""
     num_train_digits: int = 0
@@ -66,6 +66,8 @@ class CVAEOptions:
             _require(getattr(self, name) in allowed, name, f"must be one of {', '.join(allowed)}", getattr(self, name))
         least = 16 if self.architecture == "conv" else 1
         _require(self.width >= least, "width", f"must be at least {least} ({self.architecture})", self.width)
+        if self.prior == "flow" and self.latent_size == 1:
+            raise ValueError("prior flow excludes latent_size 1: its couplings need two units")
         _require(0 < self.lr < float("inf"), "lr", "must be a positive number", self.lr)
         _require(0 <= self.beta < float("inf"), "beta", "must be at least 0 and finite", self.beta)
         _require(0 <= self.ema_decay < 1, "ema_decay", "must be at least 0 and below 1", self.ema_decay)
@@ -78,10 +80,12 @@ class CVAEOptions:
     def num_train(self, num_digits: int) -> int:
         """Return how many of `num_digits` training digits it is trained on; the last 1 / VALIDATION_SHARE of them are for validation.
 
-        Raises ValueError where they are too few for `num_train_digits` or for a batch.
+        Raises ValueError where they are too few for `num_train_digits`, for `num_nll_digits` or for a batch.
         """
         most = num_digits - num_digits // VALIDATION_SHARE
         _require(self.num_train_digits <= most, "num_train_digits", f"must be at most {most} (the rest validates)", self.num_train_digits)
+        rest = num_digits - most
+        _require(self.num_nll_digits <= rest, "num_nll_digits", f"must be at most {rest} (the validation digits)", self.num_nll_digits)
         num_train = self.num_train_digits or most
         _require(
             self.batch_size <= num_train, "batch_size", f"must be at most the number of digits trained on ({num_train})", self.batch_size
@@ -101,7 +105,7 @@ PRESETS = {
         architecture="conv",
         width=384,
         depth=2,
-        prior="learned",
+        prior="flow",
         binarisation="dynamic",
         batch_size=128,
         lr=2e-3,

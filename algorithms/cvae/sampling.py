@@ -1,4 +1,4 @@
-"""Digits from a trained CVAE: z from p(z|y), and of p(x|z,y) its mean, as grey levels; drawing each pixel would only add noise.
+"""Digits from a trained CVAE: z from p(z|y), and of p(x|z,y) its mean, as grey levels; drawing each pixel would only add noise. In fp32.
 
 B batch, Z latent size, P pixels."""
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from algorithms.cvae.networks import CVAE, NUM_CLASSES, SIDE
+from algorithms.cvae.networks import CVAE, SIDE
 from algorithms.cvae.options import CVAEOptions
+from algorithms.cvae.priors import NUM_CLASSES
 
 CHUNK = 1000
 
@@ -31,9 +32,8 @@ def draw(network: CVAE, label_B: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def decode(network: CVAE, noise_BZ: Tensor, label_B: Tensor) -> Tensor:
-    """Return the digits at `noise_BZ` standard deviations from the mean of each label's prior; uint8 [B, 28, 28]."""
-    mean_BZ, log_var_BZ = network.prior(label_B)
-    z_BZ = mean_BZ + (log_var_BZ / 2).exp() * noise_BZ
+    """Return the digits that each label's prior and the decoder make of noise; uint8 [B, 28, 28]."""
+    z_BZ = network.prior.to_z(noise_BZ, label_B)
     chunks = zip(torch.split(z_BZ, CHUNK), torch.split(label_B, CHUNK), strict=True)
     return torch.cat([ink(network.logits(z_bZ, label_b)) for z_bZ, label_b in chunks])
 

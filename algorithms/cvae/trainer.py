@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from algorithms.averaging import average_into
 from algorithms.cvae.likelihood import binarise, bounds, negative_log_likelihood
-from algorithms.cvae.losses import bernoulli_log_likelihood, elbo, gaussian_kl, gaussian_log_density, importance_weighted_bound
-from algorithms.cvae.networks import CVAE, NUM_CLASSES, NUM_PIXELS, SIDE, initialize
+from algorithms.cvae.losses import bernoulli_log_likelihood, elbo, gaussian_log_density, importance_weighted_bound
+from algorithms.cvae.networks import CVAE, NUM_PIXELS, SIDE, initialize
 from algorithms.cvae.options import VALIDATION_SHARE, CVAEOptions
+from algorithms.cvae.priors import NUM_CLASSES
 from algorithms.cvae.sampling import decode, draw, ink, manifold
 from algorithms.images import beside, grid
 from algorithms.minibatches import Minibatches, resident
@@ -46,7 +47,7 @@ class Trainer:
         self.precision = choose_precision(options.precision, self._device)
         self._digits = resident(data.train_images.reshape(-1, NUM_PIXELS), self._device)
         self._labels = resident(data.train_labels, self._device)
-        self._num_held_out = len(self._digits) // VALIDATION_SHARE
+        self._num_validation = len(self._digits) // VALIDATION_SHARE
         init_seed, order_seed, noise_seed, self._evaluation_seed = np.random.SeedSequence(seed).generate_state(4).tolist()
 
         self._network = CVAE(options)
@@ -74,13 +75,12 @@ class Trainer:
             noise_KBZ = torch.randn(shape, generator=self._noise_generator, device=self._device)
             z_KBZ = mean_BZ + (log_var_BZ / 2).exp() * noise_KBZ
             logits_KBP = self._network.logits(z_KBZ.flatten(0, 1), label_B.repeat(num_samples)).view(*shape[:2], -1)
-        prior = self._network.prior(label_B)
         log_likelihood_KB = bernoulli_log_likelihood(pixels_BP, logits_KBP)
-        kl_B = gaussian_kl(mean_BZ, log_var_BZ, *prior)
+        kl_B = self._network.prior.kl(mean_BZ, log_var_BZ, z_KBZ[0], label_B)
         if num_samples == 1:
             objective = elbo(log_likelihood_KB[0], kl_B, self._beta()).mean()
         else:
-            log_ratio_KB = gaussian_log_density(z_KBZ, *prior) - gaussian_log_density(z_KBZ, mean_BZ, log_var_BZ)
+            log_ratio_KB = self._network.prior.log_density(z_KBZ, label_B) - gaussian_log_density(z_KBZ, mean_BZ, log_var_BZ)
             objective = importance_weighted_bound(log_likelihood_KB + log_ratio_KB).mean()
         self._optimizer.zero_grad(set_to_none=True)
         (-objective).backward()  # type: ignore[no-untyped-call]
@@ -97,13 +97,12 @@ class Trainer:
         return self.options.beta * min(1.0, (self.updates + 1) / warmup if warmup else 1.0)
 
     def evaluate(self, num_samples: int) -> dict[str, float]:
-        """Score the averaged network: its likelihood on up to `num_samples` held-out digits, and as many digits that it draws.
+        """Score the averaged network: its bounds on the validation digits, `nll` on some of them, and `num_samples` digits that it draws.
 
-        The keys of `likelihood.bounds` and `Scorer.score`, and `nll` on `num_nll_digits` of the held-out digits. The same binarisation and
-        the same noise at every call.
+        The keys of `likelihood.bounds` and `Scorer.score`, and `nll`. The same binarisation and the same noise at every call.
         """
         network, generator = self._scored(), self._fixed_generator()
-        grey_BP, label_B = (held[-self._num_held_out :][:num_samples] for held in (self._digits, self._labels))
+        grey_BP, label_B = self._digits[-self._num_validation :], self._labels[-self._num_validation :]
         few, k = self.options.num_nll_digits, self.options.num_nll_samples
         metrics = bounds(network, grey_BP, label_B, generator, self.precision)
         metrics["nll"] = float(negative_log_likelihood(network, grey_BP[:few], label_B[:few], k, generator, self.precision).mean())
@@ -113,8 +112,8 @@ class Trainer:
     def pictures(self) -> dict[str, np.ndarray]:
         """Draw from the same noise at every call; uint8 pictures.
 
-        `samples`: rows are the digits 0 to 9, columns draws of z, the same down a column (measured from the row's prior, where it is
-        learned); beside them held-out digits of the row's class, each followed by its reconstruction. `manifold`, where the latent size is
+        `samples`: rows are the digits 0 to 9, columns draws of z, the same down a column (before a learned prior maps them to each row's
+        own); beside them validation digits of the row's class, each followed by its reconstruction. `manifold`, where the latent size is
         two: for each digit what z gives, on an even grid of the prior's quantiles.
         """
         network, generator = self._scored(), self._fixed_generator()
@@ -129,8 +128,8 @@ class Trainer:
 
     @torch.inference_mode()
     def _reconstructions(self, network: CVAE) -> np.ndarray:
-        """Return some held-out digits of every class, each followed by its reconstruction from the posterior's mean; uint8 [N, 28, 28]."""
-        start = len(self._labels) - self._num_held_out
+        """Return some validation digits per class, each followed by its reconstruction from the posterior's mean; uint8 [N, 28, 28]."""
+        start = len(self._labels) - self._num_validation
         index_B = torch.cat([start + (self._labels[start:] == digit).nonzero()[:RECONSTRUCTIONS, 0] for digit in range(NUM_CLASSES)])
         grey_BP, label_B = self._digits[index_B], self._labels[index_B]
         mean_BZ, _ = network.posterior(grey_BP.float() / 255, label_B)

@@ -1,1 +1,1 @@
-"""DCGAN on MNIST: options, networks, losses, trainer."""
+"""DCGAN on MNIST: options, networks, losses, sampling, trainer."""

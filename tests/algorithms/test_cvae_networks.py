@@ -40,7 +40,6 @@ def test_shapes(options: CVAEOptions, depth: int) -> None:
     mean_BZ, log_var_BZ = network.posterior(torch.rand(5, 784), label_B)
     assert mean_BZ.shape == log_var_BZ.shape == (5, 3)
     assert network.logits(mean_BZ, label_B).shape == (5, 784)
-    assert [value.tolist() for value in network.prior(label_B)] == [[[0.0] * 3] * 5] * 2
 
 
 @BOTH
@@ -63,16 +62,6 @@ def test_the_label_goes_into_both_networks(options: CVAEOptions) -> None:
     pixels_BP, z_BZ = torch.rand(1, 784), torch.randn(1, 3)
     assert not torch.equal(network.posterior(pixels_BP, zeros)[0], network.posterior(pixels_BP, ones)[0])
     assert not torch.equal(network.logits(z_BZ, zeros), network.logits(z_BZ, ones))
-
-
-def test_a_learned_prior_starts_at_the_standard_one_and_differs_by_label_after() -> None:
-    network = made(CVAEOptions(width=8, latent_size=2, prior="learned"))
-    label_B = torch.arange(10)
-    assert not any(value.any() for value in network.prior(label_B))
-    assert network.prior_parameters is not None
-    torch.nn.init.normal_(network.prior_parameters.weight)
-    mean_BZ, log_var_BZ = network.prior(label_B)
-    assert torch.equal(torch.cat([mean_BZ, log_var_BZ], dim=1), network.prior_parameters.weight)
 
 
 @BOTH

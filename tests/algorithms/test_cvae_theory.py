@@ -18,8 +18,9 @@ from torch.nn.functional import logsigmoid
 
 from algorithms.cvae.likelihood import MOST_ROWS, bounds, negative_log_likelihood
 from algorithms.cvae.losses import bernoulli_log_likelihood, elbo, gaussian_kl, gaussian_log_density, importance_weighted_bound
-from algorithms.cvae.networks import CVAE, NUM_CLASSES, NUM_PIXELS, initialize
+from algorithms.cvae.networks import CVAE, NUM_PIXELS, initialize
 from algorithms.cvae.options import CVAEOptions
+from algorithms.cvae.priors import NUM_CLASSES, GaussianPrior
 
 deterministic = settings(derandomize=True, deadline=None)
 LABELS = st.integers(0, 2)
@@ -349,9 +350,11 @@ def network() -> CVAE:
     """Random weights, a prior that differs from label to label, and a decoder that heeds z."""
     network = CVAE(CVAEOptions(latent_size=1, width=16, depth=1, prior="learned"))
     initialize(network, torch.Generator().manual_seed(0))
-    assert network.prior_parameters is not None
+    assert isinstance(network.prior, GaussianPrior)
+    assert network.prior.parameters_of_label is not None
     with torch.no_grad():
-        network.prior_parameters.weight.copy_(normal(NUM_CLASSES, 2, seed=6) / 2)
+        network.prior.parameters_of_label.weight.copy_(normal(NUM_CLASSES, 2, seed=6) / 2)
+        network.decoder.first.linear.weight *= 11**0.5  # type: ignore[union-attr, operator]
     return network.requires_grad_(False)
 
 
@@ -363,10 +366,10 @@ def grey_BP() -> Tensor:
 
 def truth(network: CVAE, grey_P: Tensor, label: Tensor) -> Truth:
     exact = deepcopy(network).double()
-    assert exact.prior_parameters is not None
+    assert isinstance(exact.prior, GaussianPrior)
     pixels_P, label_B = grey_P.double() / 255, label[None]
     q_mean_BZ, q_log_var_BZ = exact.encoder(pixels_P[None], label_B).chunk(2, dim=1)
-    p_mean_BZ, p_log_var_BZ = exact.prior_parameters(label_B).chunk(2, dim=1)
+    p_mean_BZ, p_log_var_BZ = exact.prior.moments(label_B)
     z_NZ = torch.linspace(-15, 15, 6001, dtype=torch.float64)[:, None]
     log_likelihood_N = bernoulli_log_likelihood(pixels_P, exact.decoder(z_NZ, label_B.repeat(len(z_NZ))))
     log_prior_N, log_q_N = gaussian_log_density(z_NZ, p_mean_BZ, p_log_var_BZ), gaussian_log_density(z_NZ, q_mean_BZ, q_log_var_BZ)

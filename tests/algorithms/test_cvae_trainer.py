@@ -14,6 +14,7 @@ import torch
 from algorithms import mnist
 from algorithms.cvae.likelihood import binarise, bounds, measure, negative_log_likelihood
 from algorithms.cvae.options import CVAEOptions
+from algorithms.cvae.priors import FlowPrior, GaussianPrior
 from algorithms.cvae.sampling import draw, manifold, samples, trained_network
 from algorithms.cvae.trainer import METRICS, Trainer
 from algorithms.updates import TrainingDiverged
@@ -78,24 +79,34 @@ def test_every_option_of_training_changes_training(digits: mnist.MNIST, options:
     assert not torch.equal(weights(trained(options, digits)), weights(trained(replace(options, **change), digits)))
 
 
-def test_an_update_is_adams_step_up_the_bound(digits: mnist.MNIST) -> None:
+@pytest.mark.parametrize("prior", ["standard", "learned", "flow"])
+def test_an_updates_gradient_is_that_of_the_bound(digits: mnist.MNIST, prior: Any) -> None:
     """For either bound, the gradient by hand: the same noise, log-likelihoods pixel by pixel, KL and densities by torch."""
-    for options in (replace(SMALL, beta=0.5), replace(SMALL, num_importance_samples=3)):
+    for options in (
+        replace(SMALL, prior=prior, binarisation="dynamic", beta=0.5),
+        replace(SMALL, prior=prior, num_importance_samples=3),
+    ):
         trainer, replay = Trainer(options, digits), Trainer(options, digits)
+        for each in (trainer, replay):  # no identity any more
+            for parameter in each._network.prior.parameters():
+                torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(0))
         metrics = trainer.train(1)
         network, index = replay._network, replay._minibatches.next()
         pixels, label = replay._digits[index].float() / 255, replay._labels[index]
+        if options.binarisation == "dynamic":  # one draw, for encoder and likelihood alike
+            pixels = (torch.rand(pixels.shape, generator=replay._noise_generator) < pixels).float()
         mean, log_var = network.posterior(pixels, label)
         q = torch.distributions.Normal(mean, (log_var / 2).exp())
-        p = torch.distributions.Normal(torch.zeros(3), torch.ones(3))
+        p = None if isinstance(network.prior, FlowPrior) else torch.distributions.Normal(*_moments(network.prior, label))
         noise = torch.randn(options.num_importance_samples, 16, 3, generator=replay._noise_generator)
         log_weights, log_likelihoods = [], []
         for k in range(options.num_importance_samples):
             z = mean + q.scale * noise[k]
             ink = network.logits(z, label).sigmoid()
             log_likelihoods.append((pixels * ink.log() + (1 - pixels) * (1 - ink).log()).sum(dim=1))
-            log_weights.append(log_likelihoods[-1] + p.log_prob(z).sum(dim=1) - q.log_prob(z).sum(dim=1))
-        kl = torch.distributions.kl_divergence(q, p).sum(dim=1)
+            log_p = network.prior.log_density(z, label) if p is None else p.log_prob(z).sum(dim=1)
+            log_weights.append(log_likelihoods[-1] + log_p - q.log_prob(z).sum(dim=1))
+        kl = (log_likelihoods[0] - log_weights[0]) if p is None else torch.distributions.kl_divergence(q, p).sum(dim=1)
         if options.num_importance_samples == 1:
             objective = (log_likelihoods[0] - 0.5 * kl).mean()
         else:
@@ -105,7 +116,12 @@ def test_an_update_is_adams_step_up_the_bound(digits: mnist.MNIST) -> None:
         assert metrics["train_reconstruction"] == pytest.approx(-torch.stack(log_likelihoods).mean().item(), rel=1e-5)
         assert metrics["train_kl"] == pytest.approx(kl.mean().item(), rel=1e-4)
         for parameter, by_hand in zip(trainer._network.parameters(), expected, strict=True):
-            torch.testing.assert_close(parameter.grad, by_hand, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(parameter.grad, by_hand, rtol=1e-2, atol=2e-3)
+
+
+def _moments(prior: GaussianPrior, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, log_var = prior.moments(label)
+    return mean, (log_var / 2).exp()
 
 
 def _log_mean(log_weights: list[torch.Tensor]) -> torch.Tensor:
@@ -211,7 +227,7 @@ def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIS
         decoder.first.linear.weight[:2] = torch.eye(2)
         decoder.rest[1].weight[:2, :2] = torch.eye(2)
         decoder.rest[3].weight[:, :2] = 1.0
-        trainer._network.prior_parameters.weight.zero_()  # type: ignore[union-attr]
+        trainer._network.prior.parameters_of_label.weight.zero_()  # type: ignore[union-attr]
     rows = trainer.pictures()["samples"][1:, 1:samples_width].reshape(10, 29, 10, 29)[:, :28, :, :28]
     assert (rows == rows[:1]).all()
     assert len(np.unique(rows[0, 0, :, 0])) > 3
@@ -245,8 +261,9 @@ def test_a_learned_prior_shifts_and_scales_what_is_drawn() -> None:
     network = trained_network(Trainer(replace(SMALL, prior="learned"), mnist.load("mnist-10k")).state_dict())
     seen: list[torch.Tensor] = []
     network.logits = lambda z, label: (seen.append(z), torch.zeros(len(z), 784))[1]  # type: ignore[method-assign, assignment]
-    assert network.prior_parameters is not None
-    network.prior_parameters.weight[6] = torch.tensor([1.0, 2.0, 3.0, 0.0, math.log(4), -100.0])
+    assert isinstance(network.prior, GaussianPrior)
+    assert network.prior.parameters_of_label is not None
+    network.prior.parameters_of_label.weight[6] = torch.tensor([1.0, 2.0, 3.0, 0.0, math.log(4), -100.0])
     draw(network, torch.full((2000,), 6), torch.Generator().manual_seed(0))
     z = torch.cat(seen)
     torch.testing.assert_close(z.mean(dim=0), torch.tensor([1.0, 2.0, 3.0]), atol=0.2, rtol=0)
@@ -287,6 +304,16 @@ def test_no_more_draws_are_decoded_at_a_time_than_memory_holds(digits: mnist.MNI
     assert rows == [2000, 2000, 500] * 3
 
 
+def test_bf16_moves_a_likelihood_by_next_to_nothing(digits: mnist.MNIST) -> None:
+    network = trained_network(trained(replace(SMALL, width=64), digits, num_updates=100).state_dict())
+    grey, label = torch.from_numpy(digits.test_images[:50].copy()).flatten(1), torch.from_numpy(digits.test_labels[:50].copy())
+    nlls = {}
+    for precision in ("fp32", "bf16"):
+        nlls[precision] = negative_log_likelihood(network, grey, label, 50, torch.Generator().manual_seed(0), precision)
+    assert not torch.equal(nlls["fp32"], nlls["bf16"])
+    assert abs(nlls["fp32"].mean() - nlls["bf16"].mean()) < 0.1
+
+
 def test_what_is_measured_on_test_digits_has_its_standard_error(digits: mnist.MNIST) -> None:
     state = trained(SMALL, digits, num_updates=20).state_dict()
     images, labels = digits.test_images[:60], digits.test_labels[:60]
@@ -300,7 +327,7 @@ def test_what_is_measured_on_test_digits_has_its_standard_error(digits: mnist.MN
     bounds(network, grey, label, generator)
     nll = negative_log_likelihood(network, grey, label, 200, generator)
     assert many["nll"] == pytest.approx(nll.mean().item())
-    assert many["nll_standard_error"] == pytest.approx(nll.std(correction=0).item() / 60**0.5)
+    assert many["nll_standard_error"] == pytest.approx(nll.std().item() / 60**0.5)
 
 
 def test_the_digits_stay_where_they_are(digits: mnist.MNIST) -> None:
@@ -336,7 +363,7 @@ CONTINUE = """
     "options",
     [
         replace(SMALL, batch_size=90, ema_decay=0.9, binarisation="dynamic", beta_warmup_updates=150),  # 101 batches an epoch
-        replace(CONV, ema_decay=0.9, prior="learned", num_importance_samples=2),
+        replace(CONV, ema_decay=0.9, prior="flow", num_importance_samples=2),
     ],
     ids=["mlp", "conv"],
 )

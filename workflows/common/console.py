@@ -172,10 +172,8 @@ def _print_scores(run_dir: Path, search: Search, trials: Any, best: Any) -> None
     if test is not None and test["trial_id"] == best["trial_id"]:
         words = ", ".join(f"{name} {_number(value)}" for name, value in test.items() if name not in ("trial_id", "checkpoint", "dataset"))
         say(f"test      {words} ({run_dir / results.TEST_FILE})")
-    say(
-        "best      "
-        + ", ".join(f"{name.removeprefix('config/')} {_number(best[name])}" for name in best.index if name.startswith("config/"))
-    )
+    searched = results.read_run(run_dir)["baseline"]
+    say("best      " + (", ".join(f"{name} {_number(best[f'config/{name}'])}" for name in searched) or "the preset as it is"))
 
 
 @contextmanager

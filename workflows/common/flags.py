@@ -88,7 +88,8 @@ def parse(
         value, kept = getattr(flags, field.name), getattr(of_run, field.name)
         if value != kept and field.name not in MAY_DIFFER:
             flag = "--" + field.name.replace("_", "-")
-            raise UsageError(f"{flag} {value!r} can't be used with --resume: the run goes on under its own {flag} {kept!r}")
+            own = f"its own {flag} {kept!r}" if kept is not None else "its own flags, which left it out"
+            raise UsageError(f"{flag} {value!r} can't be used with --resume: the run goes on under {own}")
     return flags
 
 

@@ -61,12 +61,25 @@ def over(preset: OptionsT, flags: Any) -> OptionsT:
         raise UsageError(as_flags(str(error), type(preset))) from None
 
 
-def require_digits(options: Any, data: MNIST) -> None:
-    """Raise UsageError where the digits are too few for the options."""
+def left_out(space: dict[str, Any], flags: Any, options_class: type) -> dict[str, Any]:
+    """Return the search space without the hyperparameters that the flags name."""
+    return {name: domain for name, domain in space.items() if name not in given(flags, options_class)}
+
+
+def require_space(preset: Any, space: dict[str, Any], num_samples: int, data: MNIST) -> None:
+    """Raise UsageError where some trial could not be: a combination of the space's choices, beside the flags, that the options refuse.
+
+    Also where there are too few digits, and where nothing is left to search but several trials are asked for.
+    """
+    if not space and num_samples > 1:
+        raise UsageError(f"--num-samples must be 1 where every hyperparameter that is searched is given, got {num_samples}")
+    choices = {name: domain.categories for name, domain in space.items() if hasattr(domain, "categories")}
     try:
-        options.num_train(len(data.train_images))
+        for values in [(), *itertools.product(*choices.values())]:
+            options = dataclasses.replace(preset, **dict(zip(choices, values, strict=False)))
+            options.num_train(len(data.train_images))
     except ValueError as error:
-        raise UsageError(as_flags(str(error), type(options))) from None
+        raise UsageError(as_flags(str(error), type(preset))) from None
 
 
 def as_flags(message: str, options_class: type) -> str:

@@ -65,11 +65,12 @@ def load_trials(run_dir: str | Path) -> pd.DataFrame:
     """Return a row a trial, in the order in which they were made: trial_id, status, error, iteration, metrics, `config/…`, checkpoint.
 
     The metrics are those of its last report, NaN if it has none; `error` is the reason of a failed one, else None; `checkpoint` the path of
-    its newest checkpoint, or None; `baseline` marks the trial of the preset. Status is Tune's (PENDING, RUNNING, TERMINATED, ERROR) when
-    it last saved its state: a killed run's trials are still RUNNING.
+    its newest checkpoint, or None; `config/…` are all hyperparameters, searched or not; `baseline` marks the trial of the preset. Status is
+    Tune's (PENDING, RUNNING, TERMINATED, ERROR) when it last saved its state: a killed run's trials are still RUNNING.
     """
     run_dir = Path(run_dir).expanduser()
-    baseline = read_run(run_dir).get("baseline")
+    run = read_run(run_dir)
+    baseline, preset = run.get("baseline"), run.get("preset", {})
     trials = pd.DataFrame(
         [
             {
@@ -78,7 +79,7 @@ def load_trials(run_dir: str | Path) -> pd.DataFrame:
                 "error": _error(run_dir / trial["trial_id"]) if trial["status"] == "ERROR" else None,
                 "checkpoint": _newest_checkpoint(run_dir / trial["trial_id"]),
                 "baseline": trial["config"] == baseline,
-                **{f"config/{name}": value for name, value in trial["config"].items()},
+                **{f"config/{name}": value for name, value in (preset | trial["config"]).items()},
             }
             for trial in _trials(run_dir)
         ],
@@ -153,7 +154,7 @@ def read_test(run_dir: str | Path) -> dict[str, Any] | None:
         record = json.loads((Path(run_dir).expanduser() / TEST_FILE).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and "trial_id" in record else None
 
 
 def write_test(run_dir: str | Path, record: dict[str, Any]) -> None:

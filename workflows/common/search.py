@@ -13,6 +13,7 @@ import logging
 import os
 import platform
 import shlex
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workflows.common import RUN_FILE
 from workflows.common.flags import INTERRUPTED, RunFlags, UsageError, require
-from workflows.common.hyperparameters import require_digits
+from workflows.common.hyperparameters import require_space
 
 if TYPE_CHECKING:
     from ray import tune
@@ -128,11 +129,10 @@ def run(flags: SearchFlags, search: Search) -> int:
     data = _load(flags)
     if flags.resume and (dataset := _read_run(flags.resume).get("dataset")) != data.name:
         raise UsageError(f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`")
-    require_digits(search.preset, data)
-
-    from workflows.common import console, figures, held_out, results, state
+    from workflows.common import console, figures, results, state
     from workflows.common.cluster import connected, require_resources
 
+    require_space(search.preset, search.space(), flags.num_samples, data)
     with connected(flags.address) as cluster:
         console.note(require_resources(cluster, flags.cpus_per_trial, flags.gpus_per_trial))
         if not flags.resume:
@@ -152,18 +152,31 @@ def run(flags: SearchFlags, search: Search) -> int:
             results.write_tables(run_dir)
             for trial_id in results.best_and_baseline(run_dir):
                 figures.progress(run_dir, trial_id)
-            try:
-                held_out.evaluate(run_dir, search, data, flags.num_samples)
-            except KeyboardInterrupt:
-                console.say(f"interrupted before the test digits were done; to go on: {console.resume_command(search.program, run_dir)}")
-                return INTERRUPTED
-    return console.summary(run_dir, search, flags.num_samples)
+            tested = _test(run_dir, search, data, flags.num_samples)
+    return tested or console.summary(run_dir, search, flags.num_samples)
+
+
+def _test(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> int:
+    """Test the best trial; return 0, or the exit code where that could not be done."""
+    from workflows.common import console, final_test
+
+    try:
+        final_test.run(run_dir, search, data, num_samples)
+        return 0
+    except KeyboardInterrupt:
+        ended, exit_code = "interrupted before the best trial met all test digits", INTERRUPTED
+    except Exception as error:  # a checkpoint that is gone or cut short, memory that ran out
+        ended, exit_code = f"FAILED    the best trial's test: {type(error).__name__}: {' '.join(str(error).split())[:300]}", 1
+    console.say(ended)
+    console.say(f"to go on: {console.resume_command(search.program, run_dir)}")
+    return exit_code
 
 
 def _fit(tuner: tune.Tuner, program: str, run_dir: Path) -> int:
     """Run the search beside its table; return 0, or the exit code where Tune itself could not end it in order."""
     from workflows.common import console
 
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with console.LiveTable.shown():
             tuner.fit()
@@ -173,6 +186,8 @@ def _fit(tuner: tune.Tuner, program: str, run_dir: Path) -> int:
     except Exception as error:  # of Tune's own: a disk that is full, say
         logging.getLogger("ray").exception("the search ended")
         ended, exit_code = f"FAILED    {type(error).__name__}: {' '.join(str(error).split())[:300]} ({run_dir / 'ray.log'})", 1
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)  # Tune keeps its own, which swallows the next Ctrl-C
     console.say(ended)
     console.say(f"to go on: {console.resume_command(program, run_dir)}")
     return exit_code
@@ -232,6 +247,10 @@ def _resumed_run_dir(flags: SearchFlags, search: Search) -> Path:
         raise UsageError(f"--resume {flags.resume!r} is a run of {program}, not of {search.program}")
     if not os.access(run_dir, os.W_OK | os.X_OK):
         raise UsageError(f"--resume {flags.resume!r} can't be written to")
+    preset, now = _read_run(flags.resume).get("preset"), asdict(search.preset)
+    if preset != now:
+        changed = [name for name in now if not isinstance(preset, dict) or preset.get(name) != now[name]]
+        raise UsageError(f"--resume {flags.resume!r} was begun with another preset than this version's (see {', '.join(changed)})")
     from workflows.common import state
 
     state.require_recoverable(run_dir)

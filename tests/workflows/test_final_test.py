@@ -9,7 +9,7 @@ import torch
 from run_folders import line, make_run
 
 from algorithms import mnist
-from workflows.common import held_out, results
+from workflows.common import final_test, results
 from workflows.common.search import Search
 
 
@@ -38,7 +38,7 @@ def search(tested: list[str]) -> Search:
 def test_the_best_is_tested_once(run: Path, digits: mnist.MNIST) -> None:
     tested: list[str] = []
     for _ in range(2):
-        held_out.evaluate(run, search(tested), digits, num_samples=2)
+        final_test.run(run, search(tested), digits, num_samples=2)
     assert tested == ["t_1"]
     checkpoint = str(run / "t_1" / "checkpoint_000003")
     assert results.read_test(run) == {"trial_id": "t_1", "checkpoint": checkpoint, "dataset": "mnist-10k", "nll": 80.0}
@@ -46,7 +46,7 @@ def test_the_best_is_tested_once(run: Path, digits: mnist.MNIST) -> None:
 
 def test_nothing_is_tested_while_another_trial_may_become_the_best(run: Path, digits: mnist.MNIST) -> None:
     tested: list[str] = []
-    held_out.evaluate(run, search(tested), digits, num_samples=3)
+    final_test.run(run, search(tested), digits, num_samples=3)
     assert not tested
     assert results.read_test(run) is None
 
@@ -54,5 +54,5 @@ def test_nothing_is_tested_while_another_trial_may_become_the_best(run: Path, di
 def test_a_broken_record_counts_as_none(run: Path, digits: mnist.MNIST) -> None:
     (run / "test.json").write_text('{"trial_id": "t_1"')
     tested: list[str] = []
-    held_out.evaluate(run, search(tested), digits, num_samples=2)
+    final_test.run(run, search(tested), digits, num_samples=2)
     assert tested == ["t_1"]

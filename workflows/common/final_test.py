@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from workflows.common import console, results
 
 if TYPE_CHECKING:
@@ -12,19 +14,22 @@ if TYPE_CHECKING:
     from workflows.common.search import Search
 
 
-def evaluate(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> None:
-    """Write test.json for the best of `num_samples` trials, unless it is there already.
+def run(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> None:
+    """Write test.json for the best of `num_samples` trials, unless some trial of this run has one already.
 
     Nothing where the search has no such test, where some trial is still to end (it may become the best), or where none ran to its end.
     """
     if search.test is None or results.num_ended(run_dir) < num_samples:
         return
-    best = results.best(run_dir, search.metric, search.mode)
-    if best is None or best["checkpoint"] is None:
+    best, done = results.best(run_dir, search.metric, search.mode), results.read_test(run_dir)
+    if best is None:
         return
-    done = results.read_test(run_dir)
-    if done is not None and done["trial_id"] == best["trial_id"]:
+    if done is not None:
+        if done["trial_id"] != best["trial_id"]:
+            console.note(f"the test digits have met trial {done['trial_id']} and meet no other; the best is {best['trial_id']} by now")
         return
+    if pd.isna(best["checkpoint"]):
+        raise FileNotFoundError(f"trial {best['trial_id']} has no checkpoint")
     import torch
 
     from algorithms.trainable import CHECKPOINT_FILE
