@@ -56,7 +56,7 @@ def space() -> dict[str, Any]:
 
     return {
         "architecture": tune.choice(["mlp", "conv"]),
-        "width": tune.choice([128, 256]),  # ten million test decodes of a wider conv take a processor longer than the search
+        "width": tune.choice([128, 192]),  # ten million test decodes of a wider conv would take a processor longer than the search
         "depth": tune.choice([1, 2]),
         "latent_size": tune.choice([16, 32, 48]),
         "prior": tune.choice(["standard", "learned", "flow"]),

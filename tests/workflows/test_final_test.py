@@ -51,6 +51,22 @@ def test_nothing_is_tested_while_another_trial_may_become_the_best(run: Path, di
     assert results.read_test(run) is None
 
 
+def test_no_second_trial_meets_the_test_digits(run: Path, digits: mnist.MNIST, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trial that failed was tried again, and is the best now."""
+    tested: list[str] = []
+    results.write_test(run, {"trial_id": "t_0", "nll": 81.0})
+    final_test.run(run, search(tested), digits, num_samples=2)
+    assert not tested
+    assert results.read_test(run) == {"trial_id": "t_0", "nll": 81.0}
+    assert "the test digits have met trial t_0 and meet no other; the best is t_1 by now" in capsys.readouterr().err
+
+
+def test_a_best_trial_without_a_checkpoint_is_no_silence(run: Path, digits: mnist.MNIST) -> None:
+    (run / "t_1" / "checkpoint_000003" / "trainer.pt").unlink()
+    with pytest.raises(FileNotFoundError, match="trial t_1 has no checkpoint"):
+        final_test.run(run, search([]), digits, num_samples=2)
+
+
 def test_a_broken_record_counts_as_none(run: Path, digits: mnist.MNIST) -> None:
     (run / "test.json").write_text('{"trial_id": "t_1"')
     tested: list[str] = []

@@ -1,7 +1,9 @@
 """`tune_cvae.py` as a person runs it. What it shares with `tune_gan.py` is tested there."""
 
+import itertools
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -24,6 +26,11 @@ from workflows.common import results
 
 start = partial(start_workflow, tune_cvae)
 DIGITS = ("--dataset", "mnist-10k")
+SEARCHED = {
+    "architecture": "mlp", "width": 9, "depth": 1, "latent-size": 2, "prior": "learned", "binarisation": "none", "batch-size": 9,
+    "lr": 1e-3, "ema-decay": 0,
+}  # fmt: skip
+EVERYTHING = [*DIGITS, *(f"--{name}={value}" for name, value in SEARCHED.items())]
 
 
 @pytest.mark.parametrize(
@@ -34,14 +41,19 @@ DIGITS = ("--dataset", "mnist-10k")
         (["--latent-size", "many"], ["--latent-size", "'many'"]),
         (["--binarisation", "static"], ["--binarisation", "must be one of dynamic, none, got 'static'"]),
         (["--architecture", "vit"], ["--architecture", "must be one of mlp, conv, got 'vit'"]),
-        (["--prior", "None"], ["--prior", "must be one of standard, learned, got 'None'"]),
+        (["--prior", "None"], ["--prior", "must be one of standard, learned, flow, got 'None'"]),
         (["--architecture", "conv", "--width", "8"], ["--width must be at least 16 (conv), got 8"]),
         (["--num-importance-samples", "5", "--beta", "2"], ["--num-importance-samples 5 excludes --beta 2", "leave them at 1 and 0"]),
         (["--num-importance-samples", "5", "--beta-warmup-updates", "9"], ["excludes --beta 1 and --beta-warmup-updates 9"]),
         (["--batch-size", "9999", *DIGITS], ["--batch-size must be at most the number of digits trained on (9167), got 9999"]),
         (["--num-train-digits", "9999", *DIGITS], ["--num-train-digits must be at most 9167", "got 9999"]),
+        (["--num-nll-digits", "900", *DIGITS], ["--num-nll-digits must be at most 833", "got 900"]),
+        (["--width", "8", *DIGITS], ["--width must be at least 16 (conv), got 8"]),
+        (["--num-train-digits", "100", *DIGITS], ["--batch-size must be at most the number of digits trained on (100), got 128"]),
+        (["--latent-size", "1", *DIGITS], ["--prior flow excludes --latent-size 1"]),
+        (EVERYTHING, ["--num-samples must be 1 where every hyperparameter that is searched is given, got 8"]),
         (["--num-test-samples", "0"], ["--num-test-samples must be at least 1, got 0"]),
-        (["--num-test-digits", "-1"], ["--num-test-digits must be at least 0, got -1"]),
+        (["--num-test-digits", "-1"], ["--num-test-digits must be 0, or 2 to 10000, got -1"]),
         (["--metric", "hope"], ["'hope'", "'elbo'"]),
         (["--preset", "best"], ["'best'", "'homework'"]),
         (["--resume", "{tmp}/nowhere"], ["nowhere' is no run folder"]),
@@ -73,7 +85,7 @@ def test_help_needs_nothing_heavy_and_explains_every_hyperparameter() -> None:
         assert not {"ray", "torch", "pandas", "numpy", "torchvision"} & set(sys.modules)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True)
-    for word in ("--latent-size INT", "Size of the latent vector z.", "--prior {standard,learned}", "--beta-warmup-updates INT"):
+    for word in ("--latent-size INT", "Size of the latent vector z.", "--prior {standard,learned,flow}", "--beta-warmup-updates INT"):
         assert word in done.stdout
     assert "{None}" not in done.stdout
 
@@ -118,7 +130,9 @@ def test_smoke_leaves_tables_pictures_and_the_best_trial(smoke: tuple[Path, str]
 
 def test_a_hyperparameter_given_as_a_flag_holds_for_every_trial(smoke: tuple[Path, str]) -> None:
     run_dir, _ = smoke
-    assert "config/latent_size" not in pd.read_csv(run_dir / "trials.csv"), "it is not searched"
+    assert "latent_size" not in json.loads((run_dir / "run.json").read_text())["baseline"], "it is not searched"
+    assert set(pd.read_csv(run_dir / "trials.csv")["config/latent_size"]) == {2}, "and a column all the same"
+    assert json.loads((run_dir / "best.json").read_text())["config"]["latent_size"] == 2
     for checkpoint in pd.read_csv(run_dir / "trials.csv")["checkpoint"]:
         options = torch.load(Path(checkpoint) / "trainer.pt", weights_only=True)["options"]
         assert (options["latent_size"], options["prior"]) == (2, "learned")
@@ -137,13 +151,29 @@ def test_the_best_trial_alone_meets_the_test_digits(smoke: tuple[Path, str], dig
     assert "trials are done; now the best one's likelihood on the test digits" in out
 
 
+def test_ctrl_c_during_the_test_ends_it_at_once_and_says_how_to_go_on(ray_address: str, tmp_path: Path) -> None:
+    search = ("--smoke", "--architecture", "mlp", "--num-samples", "1", "--num-test-samples", "10000000")
+    process = start(*search, "--address", ray_address, "--storage-path", tmp_path, "--name", "run")
+    assert process.stdout is not None
+    lines = list(itertools.takewhile(lambda line: "now the best one's" not in line, process.stdout))
+    assert process.poll() is None, lines
+    process.send_signal(signal.SIGINT)
+    code, out, err = finish(process)
+    assert (code, err) == (130, "")
+    assert "interrupted before the best trial met all test digits" in out
+    assert f"--resume {tmp_path / 'run'}" in out
+    assert results.read_test(tmp_path / "run") is None
+
+
 def test_resuming_a_finished_search_tests_it_no_second_time(smoke: tuple[Path, str], ray_address: str) -> None:
     run_dir, _ = smoke
-    before = (run_dir / "test.json").stat().st_mtime_ns
+    before = json.loads((run_dir / "test.json").read_text())
+    results.write_test(run_dir, before | {"nll": 1.0})  # what a second test would correct
     code, out, err = finish(start("--resume", run_dir, "--address", ray_address))
     assert (code, err) == (0, "")
     assert "now the best one's" not in out
-    assert (run_dir / "test.json").stat().st_mtime_ns == before
+    assert results.read_test(run_dir) == before | {"nll": 1.0}
+    results.write_test(run_dir, before)
 
 
 def test_a_search_that_was_stopped_before_the_test_has_it_at_resume(smoke: tuple[Path, str], ray_address: str, tmp_path: Path) -> None:
