@@ -44,7 +44,7 @@ def test_a_wrong_gan_option_is_named(change: dict[str, Any], message: str) -> No
         ({"width": 0}, "width must be at least 1 (mlp), got 0"),
         ({"width": 15, "architecture": "conv"}, "width must be at least 16 (conv), got 15"),
         ({"architecture": "vit"}, "architecture must be one of mlp, conv, got 'vit'"),
-        ({"prior": "flow"}, "prior must be one of standard, learned, got 'flow'"),
+        ({"prior": "vamp"}, "prior must be one of standard, learned, flow, got 'vamp'"),
         ({"binarisation": "static"}, "binarisation must be one of dynamic, none, got 'static'"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"num_train_digits": -1}, "num_train_digits must be at least 0, got -1"),
