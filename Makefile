@@ -23,7 +23,7 @@ gan: $(STAMP) ## search DCGAN hyperparameters on MNIST (about a quarter of an ho
 	@$(BIN)/python -m algorithms.mnist || true
 	@$(BIN)/python workflows/tune_gan.py
 
-cvae: $(STAMP) ## search CVAE hyperparameters on MNIST (about ten minutes on two cores)
+cvae: $(STAMP) ## search CVAE hyperparameters on MNIST (about nine minutes on two cores)
 	@$(BIN)/python -m algorithms.mnist || true
 	@$(BIN)/python workflows/tune_cvae.py
 
