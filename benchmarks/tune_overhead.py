@@ -43,8 +43,8 @@ class SleepingTrainer:
     def evaluate(self, num_samples: int) -> dict[str, float]:
         return {"score": 0.0}
 
-    def grid(self) -> np.ndarray:
-        return np.zeros((28, 28), np.uint8)
+    def pictures(self) -> dict[str, np.ndarray]:
+        return {"samples": np.zeros((28, 28), np.uint8)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}
@@ -69,7 +69,7 @@ def seconds(data: mnist.MNIST, reuse_actors: bool) -> float:
         space=space,
         metric="score",
         mode=mode,
-        floor=dict,
+        columns=("score",),
     )
     with tempfile.TemporaryDirectory() as folder:
         flags = search.SearchFlags(num_samples=NUM_TRIALS, max_updates=1, updates_per_report=1, scheduler="fifo", storage_path=folder)

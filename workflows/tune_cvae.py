@@ -67,13 +67,6 @@ def space() -> dict[str, Any]:
     }
 
 
-def floor() -> dict[str, float]:
-    """Return the scores of real digits, as far as there are any, which no model should beat."""
-    from algorithms.scoring import Scorer
-
-    return Scorer.floor()
-
-
 def tester(flags: TuneCVAEFlags) -> Callable[[dict[str, Any], MNIST, Callable[[int, int], None]], dict[str, Any]]:
     """Return what measures a trained model's likelihood on the test digits."""
 
@@ -103,7 +96,6 @@ def tune_cvae(argv: Sequence[str]) -> int:
             metric=flags.metric,
             mode=MODES[flags.metric],
             columns=COLUMNS,
-            floor=floor,
             test=tester(flags),
         ),
     )

@@ -38,13 +38,6 @@ def space() -> dict[str, Any]:
     }
 
 
-def floor() -> dict[str, float]:
-    """Return the scores of real digits, which no generator should beat."""
-    from algorithms.scoring import Scorer
-
-    return Scorer.floor()
-
-
 def tune_gan(argv: Sequence[str]) -> int:
     """Parse the flags, search, and return the exit code."""
     flags = parse(TuneGANFlags, argv, smoke=SMOKE, saved=search.saved_flags)
@@ -59,7 +52,6 @@ def tune_gan(argv: Sequence[str]) -> int:
             metric="fid_mnist",
             mode="min",
             columns=COLUMNS,
-            floor=floor,
         ),
     )
 

@@ -32,7 +32,7 @@ def search(tested: list[str]) -> Search:
         tested.append(state["of"])
         return {"nll": 80.0}
 
-    return Search("program", "module:Trainer", None, dict, "fid", "min", ("fid",), dict, test)
+    return Search("program", "module:Trainer", None, dict, "fid", "min", ("fid",), test)
 
 
 def test_the_best_is_tested_once(run: Path, digits: mnist.MNIST) -> None:

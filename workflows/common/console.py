@@ -155,7 +155,9 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
 
 
 def _print_scores(run_dir: Path, search: Search, trials: Any, best: Any) -> None:
-    floor = search.floor()
+    from algorithms.scoring import Scorer
+
+    floor = Scorer.floor()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for name in search.columns:

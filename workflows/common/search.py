@@ -96,8 +96,6 @@ class Search:
     mode: Literal["min", "max"]
     columns: tuple[str, ...]
     """Metrics in the summary's table."""
-    floor: Callable[[], dict[str, float]]
-    """Gives the metrics of real digits, to print beside the best trial's."""
     test: Callable[[dict[str, Any], MNIST, Callable[[int, int], None]], dict[str, Any]] | None = None
     """Measures a trainer's state on the test digits, telling how many are done; for the best trial only."""
 
