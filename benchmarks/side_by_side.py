@@ -40,35 +40,35 @@ def side_by_side(
             mine, theirs = ours(), peer()
         rows.append({"ours": mine, "peer": theirs, "ratio": mine / theirs if higher_is_better else theirs / mine})
         print(f"round {number + 1}/{rounds}: ours {mine:.4g}, peer {theirs:.4g} {unit}, {rows[-1]['ratio']:.2f} times", flush=True)
-    figures = {
-        f"{name}_{kind}": pick([row[name] for row in rows])
-        for name in ("ours", "peer", "ratio")
-        for kind, pick in (("median", statistics.median), ("min", min), ("max", max))
-    }
-    record = {
-        "benchmark": Path(sys.argv[0]).name,
-        "unit": unit,
-        "goal": goal,
-        **figures,
-        "rounds": rows,
-        **notes,
-        **circumstances(),
-    }
+    figures: dict[str, float] = {}
+    for name in ("ours", "peer", "ratio"):
+        figures |= spread(name, [row[name] for row in rows])
     print(
-        f"ours {record['ours_median']:.4g}, peer {record['peer_median']:.4g} {unit}: {record['ratio_median']:.2f} times "
-        f"({record['ratio_min']:.2f} to {record['ratio_max']:.2f}, {rounds} rounds); goal: {goal}"
+        f"ours {figures['ours_median']:.4g}, peer {figures['peer_median']:.4g} {unit}: {figures['ratio_median']:.2f} times "
+        f"({figures['ratio_min']:.2f} to {figures['ratio_max']:.2f}, {rounds} rounds); goal: {goal}"
     )
+    write({"unit": unit, "goal": goal, **figures, "rounds": rows, **notes})
+
+
+def spread(name: str, figures: list[float]) -> dict[str, float]:
+    """Return `name`_median, `name`_min and `name`_max."""
+    return {f"{name}_{kind}": pick(figures) for kind, pick in (("median", statistics.median), ("min", min), ("max", max))}
+
+
+def write(record: dict[str, Any], *packages: str) -> None:
+    """Write benchmarks/results/<script>.json, with the circumstances and the versions of `packages` too, and say where it lies."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / (Path(sys.argv[0]).stem + ".json")
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps({"benchmark": Path(sys.argv[0]).name, **record, **circumstances(*packages)}, indent=2) + "\n")
     print(f"written to {path}")
 
 
-def circumstances() -> dict[str, Any]:
+def circumstances(*packages: str) -> dict[str, Any]:
     """Return what a figure is worth nothing without: command, versions, hardware, date."""
+    names = ("torch", "ray", "numpy", *packages)
     return {
         "command": "python " + " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in ("torch", "ray", "numpy")},
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names},
         "hardware": f"{os.cpu_count()} x {_processor()}",
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from algorithms.cvae.options import PRESETS, CVAEOptions
-from workflows.common import search
+from workflows.common import run_folder, search
 from workflows.common.flags import parse, require, run_main
 from workflows.common.hyperparameters import flags_of, left_out, over
 
@@ -84,7 +84,7 @@ def tester(flags: TuneCVAEFlags) -> Callable[[dict[str, Any], MNIST, Callable[[i
 
 def tune_cvae(argv: Sequence[str]) -> int:
     """Parse the flags, search, and return the exit code."""
-    flags = parse(TuneCVAEFlags, argv, smoke=SMOKE, saved=search.saved_flags)
+    flags = parse(TuneCVAEFlags, argv, smoke=SMOKE, saved=run_folder.saved_flags)
     preset = over(PRESETS[flags.preset], flags)
     return search.run(
         flags,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from algorithms.gan.options import GANOptions
-from workflows.common import search
+from workflows.common import run_folder, search
 from workflows.common.flags import parse, run_main
 from workflows.common.hyperparameters import flags_of, left_out, over
 
@@ -40,7 +40,7 @@ def space() -> dict[str, Any]:
 
 def tune_gan(argv: Sequence[str]) -> int:
     """Parse the flags, search, and return the exit code."""
-    flags = parse(TuneGANFlags, argv, smoke=SMOKE, saved=search.saved_flags)
+    flags = parse(TuneGANFlags, argv, smoke=SMOKE, saved=run_folder.saved_flags)
     preset = over(GANOptions(), flags)
     return search.run(
         flags,

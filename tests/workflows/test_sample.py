@@ -168,7 +168,7 @@ def wrong(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) -> Pa
     edit(folder / "bare", metric=None)
     edit(folder / "dqn", program="train_dqn")
     for name in ("unfinished", "young"):
-        edit(folder / name, flags={"max_updates": 50, "updates_per_report": 10})
+        edit(folder / name, num_reports=5)
     for checkpoint in (folder / "young").glob("*/checkpoint_*"):
         shutil.rmtree(checkpoint)
     for state in (folder / "stateless").glob("experiment_state-*"):

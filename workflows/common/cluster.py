@@ -97,16 +97,15 @@ def _interrupts_wait() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def require_resources(cluster: Cluster, cpus: float, gpus: float) -> str:
-    """Return "", or a warning where a trial of this size must wait until the cluster grows.
+def require_resources(cluster: Cluster, kind: str, wanted: float, asked: str) -> str:
+    """Return "", or a warning where what was asked for (`asked`, as the subject of a sentence) must wait until the cluster grows.
 
-    Raises UsageError, with the numbers, where it can never start: on a cluster that is this machine alone.
+    Raises UsageError, with the numbers, where it can never start: on a cluster that is this machine alone. `kind` is Ray's: CPU or GPU.
     """
-    for flag, wanted, kind in (("--gpus-per-trial", gpus, "GPU"), ("--cpus-per-trial", cpus, "CPU")):
-        have = cluster.resources.get(kind, 0)
-        if wanted > have:
-            message = f"{flag} {wanted:g} is more than the {have:g} {kind}s that are there"
-            if cluster.is_local:
-                raise UsageError(message)
-            return message + "; trials wait until the cluster grows"
-    return ""
+    have = cluster.resources.get(kind, 0)
+    if wanted <= have:
+        return ""
+    message = f"{asked} more than the {have:g} {kind}s that are there"
+    if cluster.is_local:
+        raise UsageError(message)
+    return message + "; trials wait until the cluster grows"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ray.tune import Callback
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -40,32 +40,31 @@ def say(message: str) -> None:
     Console(soft_wrap=True).print(message, highlight=False, markup=False, emoji=False)
 
 
-class LiveTable(Callback):
-    """A table of the trials, redrawn as results come in; where the output is no terminal, a line a report instead.
+class LiveView(Callback):
+    """What is drawn while a run goes on, and redrawn as results come in; where the output is no terminal, lines instead.
 
-    Tune pickles its callbacks, and a resumed run has a copy, so what is drawn belongs to the class: `LiveTable.shown()` is around the run.
+    Tune pickles its callbacks, and a resumed run has a copy, so what is drawn belongs to the class: `shown()` is around the run.
     """
 
     _live: ClassVar[Live | None] = None
 
-    def __init__(self, metric: str, max_updates: int) -> None:
-        self._metric, self._max_updates = metric, max_updates
+    def __init__(self) -> None:
         self._trials: list[Any] = []
         self._started = time.monotonic()
 
     @classmethod
     @contextmanager
     def shown(cls) -> Iterator[None]:
-        """Show the table of whatever run happens inside, and leave the terminal as it was found."""
+        """Show whatever run happens inside, and leave the terminal as it was found."""
         console = Console()
         if not console.is_terminal:
             yield
             return
-        with Live(console=console, refresh_per_second=2, transient=True) as cls._live:
+        with Live(console=console, refresh_per_second=4, transient=True) as LiveView._live:
             try:
                 yield
             finally:
-                cls._live = None
+                LiveView._live = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the trials behind: Tune saves them itself."""
@@ -79,20 +78,33 @@ class LiveTable(Callback):
         """Redraw with the latest state."""
         self._trials = trials
         if self._live is not None:
-            self._live.update(self._table())
+            self._live.update(self.picture())
+
+    def picture(self) -> RenderableType:
+        """Return what is drawn."""
+        raise NotImplementedError
+
+
+class LiveTable(LiveView):
+    """A table of the trials of a search."""
+
+    def __init__(self, metric: str, max_updates: int) -> None:
+        super().__init__()
+        self._metric, self._max_updates = metric, max_updates
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Print a line where there is no table."""
         if self._live is None:
             progress = f"{result['updates']}/{self._max_updates} updates, {result['updates_per_s']:.1f} updates/s"
-            say(f"[{_clock(self._started)}] trial {trial.trial_id}: {self._metric} {_number(result.get(self._metric))}, {progress}")
+            say(f"[{clock(self._started)}] trial {trial.trial_id}: {self._metric} {number(result.get(self._metric))}, {progress}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print a line where there is no table."""
         if self._live is None:
-            say(f"[{_clock(self._started)}] trial {trial.trial_id}: failed")
+            say(f"[{clock(self._started)}] trial {trial.trial_id}: failed")
 
-    def _table(self) -> Group:
+    def picture(self) -> RenderableType:
+        """Return the table."""
         names = list(self._trials[0].config) if self._trials else []
         table = Table(box=None, pad_edge=False, header_style="bold")
         if Console().width < 60 + 16 * len(names):
@@ -107,22 +119,22 @@ class LiveTable(Callback):
                 str(trial.trial_id).rpartition("_")[2],
                 Text(trial.status, style=_COLORS.get(trial.status, "")),
                 str(last.get("updates", "")),
-                _number(last.get(self._metric)),
-                _number(last.get("updates_per_s")),
-                *(_number(trial.config.get(name)) for name in names),
+                number(last.get(self._metric)),
+                number(last.get("updates_per_s")),
+                *(number(trial.config.get(name)) for name in names),
             )
         counts = Counter(trial.status for trial in self._trials)
         words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         hidden = f" ({len(self._trials) - len(shown)} more not shown)" if len(shown) < len(self._trials) else ""
-        return Group(table, Text(f"{_clock(self._started)}  {words}{hidden}", style="bold"))
+        return Group(table, Text(f"{clock(self._started)}  {words}{hidden}", style="bold"))
 
 
 def resume_command(program: str, run_dir: Path) -> str:
     """Return what to type to go on with a run."""
-    return f"{_python()} workflows/{program}.py --resume {shlex.quote(str(run_dir))}"
+    return f"{python()} workflows/{program}.py --resume {shlex.quote(str(run_dir))}"
 
 
-def _python() -> str:
+def python() -> str:
     """Return this interpreter as a person would type it here, whether or not its environment is activated."""
     relative = os.path.relpath(sys.executable)
     return shlex.quote(min(relative, sys.executable, key=len))
@@ -138,7 +150,7 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
         _print_scores(run_dir, search, trials, best)
         say(f"picture   {run_dir / results.SAMPLES}/{best['trial_id']}_progress.png")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if best is not None else ""))
-    say(f"disk      {_gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
+    say(f"disk      {gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
     for _, trial in failed.iterrows():
         say(f"FAILED    {trial['trial_id']}: {trial['error']} ({run_dir / trial['trial_id'] / 'error.txt'})")
     resume = resume_command(search.program, run_dir)
@@ -148,9 +160,9 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     if len(failed):
         say(f"{len(failed)} of {len(trials)} trials failed; to try them again from their last checkpoint: {resume}")
         return 1
-    say(f"next      {_python()} workflows/sample.py {shlex.quote(str(run_dir))} --output digits.png    draws from the best")
-    say(f"          {_python()} workflows/{search.program}.py --num-samples 32    searches wider")
-    say(f"          {_python()} -m tensorboard.main --logdir {shlex.quote(str(run_dir))}    shows every curve")
+    say(f"next      {python()} workflows/sample.py {shlex.quote(str(run_dir))} --output digits.png    draws from the best")
+    say(f"          {python()} workflows/{search.program}.py --num-samples 32    searches wider")
+    say(f"          {python()} -m tensorboard.main --logdir {shlex.quote(str(run_dir))}    shows every curve")
     return 0
 
 
@@ -167,15 +179,15 @@ def _print_scores(run_dir: Path, search: Search, trials: Any, best: Any) -> None
     if len(baseline):
         rows.append(("baseline", baseline.iloc[0]))
     for label, row in rows:
-        table.add_row(f"{label} ({row['trial_id']})", *(_number(row.get(name)) for name in search.columns))
-    table.add_row("floor: 10,000 real test digits", *(_number(floor.get(name)) for name in search.columns))
+        table.add_row(f"{label} ({row['trial_id']})", *(number(row.get(name)) for name in search.columns))
+    table.add_row("floor: 10,000 real test digits", *(number(floor.get(name)) for name in search.columns))
     Console(width=max(120, Console().width)).print(table)
     test = results.read_test(run_dir)
     if test is not None and test["trial_id"] == best["trial_id"]:
-        words = ", ".join(f"{name} {_number(value)}" for name, value in test.items() if name not in ("trial_id", "checkpoint", "dataset"))
+        words = ", ".join(f"{name} {number(value)}" for name, value in test.items() if name not in ("trial_id", "checkpoint", "dataset"))
         say(f"test      {words} ({run_dir / results.TEST_FILE})")
     searched = results.read_run(run_dir)["baseline"]
-    say("best      " + (", ".join(f"{name} {_number(best[f'config/{name}'])}" for name in searched) or "the preset as it is"))
+    say("best      " + (", ".join(f"{name} {number(best[f'config/{name}'])}" for name in searched) or "the preset as it is"))
 
 
 @contextmanager
@@ -193,16 +205,19 @@ def progress(what: str, message: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """Return a number in four digits, and a dash for what is none."""
     if value is None or value != value:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _clock(since: float) -> str:
+def clock(since: float) -> str:
+    """Return the time since then as minutes and seconds."""
     minutes, seconds = divmod(int(time.monotonic() - since), 60)
     return f"{minutes:3d}:{seconds:02d}"
 
 
-def _gigabytes(folder: Path) -> float:
+def gigabytes(folder: Path) -> float:
+    """Return the size of a folder's files."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9

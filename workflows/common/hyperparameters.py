@@ -6,11 +6,13 @@ import ast
 import dataclasses
 import inspect
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+from algorithms.schedules import Schedule, as_schedule
 from workflows.common.flags import UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +21,9 @@ if TYPE_CHECKING:
 OptionsT = TypeVar("OptionsT")
 
 
-def flags_of(options_class: type) -> type:
+def flags_of(options_class: type, hint: str = "(default: the preset's, or searched)") -> type:
     """Return a frozen dataclass with the fields of `options_class`, each None where it is left out, to inherit flags from."""
     docs, types = _field_docs(options_class), get_type_hints(options_class)
-    hint = "(default: the preset's, or searched)"
     fields = [
         (
             field.name,
@@ -36,15 +37,41 @@ def flags_of(options_class: type) -> type:
 
 def _reader(value_type: Any) -> PrimitiveConstructorSpec[Any]:
     """Return how tyro reads a value that may be left out, and names it in `--help`; without this it would offer None as a value."""
+    read, metavar = _readers(value_type)
+    return PrimitiveConstructorSpec(1, metavar, read, is_instance=lambda value: True, str_from_instance=lambda value: [str(value)])
+
+
+def _readers(value_type: Any) -> tuple[Callable[[list[str]], Any], str]:
+    """Return what makes a value of this type from the words of the command line, and how to name it."""
     allowed = get_args(value_type)
+    if value_type is bool:
+        allowed = ("true", "false")
 
     def read(words: list[str]) -> Any:
-        if allowed and words[0] not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}, got {words[0]!r}")
-        return words[0] if allowed else value_type(words[0])
+        (word,) = words
+        if value_type == Schedule:
+            return _schedule(word)
+        if value_type == tuple[int, ...]:
+            return tuple(int(part) for part in word.split(",") if part)
+        if allowed and word not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}, got {word!r}")
+        if value_type is bool:
+            return word == "true"
+        return word if allowed else value_type(word)
 
-    metavar = "{" + ",".join(allowed) + "}" if allowed else value_type.__name__.upper()
-    return PrimitiveConstructorSpec(1, metavar, read, is_instance=lambda value: True, str_from_instance=lambda value: [str(value)])
+    if value_type == Schedule:
+        return read, "FLOAT|STEPS:FLOAT,…"
+    if value_type == tuple[int, ...]:
+        return read, "INT,…"
+    return read, "{" + ",".join(allowed) + "}" if allowed else value_type.__name__.upper()
+
+
+def _schedule(word: str) -> Schedule:
+    """Read 0.05, or 0:1.0,10000:0.05."""
+    if ":" not in word:
+        return float(word)
+    points = [point.split(":") for point in word.split(",")]
+    return as_schedule([(int(steps), float(value)) for steps, value in points])
 
 
 def given(flags: Any, options_class: type) -> dict[str, Any]:

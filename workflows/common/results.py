@@ -105,12 +105,14 @@ def num_ended(run_dir: str | Path) -> int:
 def best(run_dir: str | Path, metric: str, mode: Literal["min", "max"]) -> pd.Series | None:
     """Return the best row of `load_trials` among the trials that ran to their end, or None if none did.
 
-    Only those: scores compare at equal training and an equal number of samples scored.
+    Only those: scores compare at equal training and an equal number of samples scored. A training, which has no such number of reports, ran
+    to its end if it terminated.
     """
     trials = load_trials(run_dir)
     if metric not in trials:
         return None
-    finished = trials[(trials["status"] == "TERMINATED") & (trials["iteration"] == _full_length(run_dir)) & np.isfinite(trials[metric])]
+    full_length = read_run(run_dir).get("num_reports") or trials["iteration"]
+    finished = trials[(trials["status"] == "TERMINATED") & (trials["iteration"] == full_length) & np.isfinite(trials[metric])]
     if finished.empty:
         return None
     row: pd.Series = finished.sort_values(metric, ascending=mode == "min").iloc[0]
@@ -171,11 +173,6 @@ def _trials(run_dir: Path) -> list[dict[str, Any]]:
             continue
         return sorted(trials, key=lambda trial: str(trial["trial_id"]))
     return []
-
-
-def _full_length(run_dir: str | Path) -> int:
-    flags = read_run(run_dir)["flags"]
-    return -(-int(flags["max_updates"]) // int(flags["updates_per_report"]))
 
 
 def _error(trial_dir: Path) -> str:

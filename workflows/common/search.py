@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import os
-import platform
-import shlex
-import signal
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workflows.common import RUN_FILE
+from workflows.common import RUN_FILE, run_folder, tuning
 from workflows.common.flags import INTERRUPTED, RunFlags, UsageError, require
 from workflows.common.hyperparameters import require_space
 
@@ -30,7 +24,6 @@ if TYPE_CHECKING:
     from ray import tune
 
     from algorithms.mnist import MNIST
-    from workflows.common.cluster import Cluster
 
 CHECKPOINTS_KEPT = 2
 """Per trial: with one, the last saved state of a killed search could name a checkpoint that its successor has just replaced."""
@@ -100,50 +93,33 @@ class Search:
     """Measures a trainer's state on the test digits, telling how many are done; for the best trial only."""
 
 
-def saved_flags(run_dir: str) -> dict[str, Any]:
-    """Return the flags of the run in `run_dir`. Raises UsageError where it is no run of ours or can't be read."""
-    flags = _read_run(run_dir).get("flags")
-    if not isinstance(flags, dict):
-        raise UsageError(f"--resume {run_dir!r} can't be resumed: {RUN_FILE} is broken (it has no flags)")
-    return flags
-
-
-def _read_run(run_dir: str) -> dict[str, Any]:
-    try:
-        record = json.loads(Path(os.path.expanduser(run_dir), RUN_FILE).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"--resume {run_dir!r} is no run folder: it has no {RUN_FILE}") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--resume {run_dir!r} can't be resumed: {RUN_FILE} is broken ({error})") from None
-    return record if isinstance(record, dict) else {}
-
-
 def run(flags: SearchFlags, search: Search) -> int:
     """Run or resume the search and return the exit code: 0, 1 if a trial failed, 130 if it was interrupted.
 
     Raises UsageError for whatever is wrong with the flags or their surroundings, before anything is written.
     """
-    run_dir = _resumed_run_dir(flags, search) if flags.resume else _new_run_dir(flags, search.program)
+    run_dir = run_folder.choose(flags, search.program, search.preset)
     data = _load(flags)
-    if flags.resume and (dataset := _read_run(flags.resume).get("dataset")) != data.name:
+    if flags.resume and (dataset := run_folder.read_run(flags.resume).get("dataset")) != data.name:
         raise UsageError(f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`")
     from workflows.common import console, figures, results, state
     from workflows.common.cluster import connected, require_resources
 
     require_space(search.preset, search.space(), flags.num_samples, data)
     with connected(flags.address) as cluster:
-        console.note(require_resources(cluster, flags.cpus_per_trial, flags.gpus_per_trial))
+        for kind, flag, wanted in (("GPU", "--gpus-per-trial", flags.gpus_per_trial), ("CPU", "--cpus-per-trial", flags.cpus_per_trial)):
+            console.note(require_resources(cluster, kind, wanted, f"{flag} {wanted:g} is"))
         if not flags.resume:
-            _make(run_dir)
-        with _locked(run_dir):
+            run_folder.make(run_dir)
+        with run_folder.locked(run_dir):
             if flags.resume:
                 console.note(state.recover(run_dir))
             tuner = build_tuner(flags, search, data, run_dir)
-            _keep_rays_log(run_dir)
+            tuning.keep_rays_log(run_dir)
             work = f"{flags.num_samples} trials of up to {flags.max_updates} updates on {data.name}"
-            console.say(f"{search.program}: {work}, {_hardware(cluster)}")
+            console.say(f"{search.program}: {work}, {tuning.hardware(cluster)}")
             console.say(f"run folder {run_dir}, with the last {CHECKPOINTS_KEPT} checkpoints of every trial")
-            exit_code = _fit(tuner, search.program, run_dir)
+            exit_code = tuning.fit(tuner, console.LiveTable.shown(), search.program, run_dir)
             if exit_code:
                 return exit_code
             state.keep(run_dir)
@@ -170,91 +146,6 @@ def _test(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> int:
     return exit_code
 
 
-def _fit(tuner: tune.Tuner, program: str, run_dir: Path) -> int:
-    """Run the search beside its table; return 0, or the exit code where Tune itself could not end it in order."""
-    from workflows.common import console
-
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        with console.LiveTable.shown():
-            tuner.fit()
-        return 0
-    except KeyboardInterrupt:  # the second one: Tune takes the first, and ends in order
-        ended, exit_code = "interrupted", INTERRUPTED
-    except Exception as error:  # of Tune's own: a disk that is full, say
-        logging.getLogger("ray").exception("the search ended")
-        ended, exit_code = f"FAILED    {type(error).__name__}: {' '.join(str(error).split())[:300]} ({run_dir / 'ray.log'})", 1
-    finally:
-        signal.signal(signal.SIGINT, on_interrupt)  # Tune keeps its own, which swallows the next Ctrl-C
-    console.say(ended)
-    console.say(f"to go on: {console.resume_command(program, run_dir)}")
-    return exit_code
-
-
-@contextmanager
-def _locked(run_dir: Path) -> Iterator[None]:
-    """Hold the run's lock, so that no other process resumes it meanwhile; it is free again when this process ends, however it ends."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(run_dir / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UsageError(f"--resume {str(run_dir)!r} is still running, in another process") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _hardware(cluster: Cluster) -> str:
-    return f"{cluster.resources.get('CPU', 0):g} CPUs, {cluster.resources.get('GPU', 0):g} GPUs"
-
-
-def _new_run_dir(flags: SearchFlags, program: str) -> Path:
-    storage = Path(os.path.abspath(os.path.expanduser(flags.storage_path)))
-    run_dir = storage / (flags.name or time.strftime(f"{program}_%Y-%m-%d_%H-%M-%S"))
-    if os.path.lexists(run_dir):
-        raise _taken(run_dir)
-    parent = next(folder for folder in (storage, *storage.parents) if os.path.lexists(folder))
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        raise UsageError(f"--storage-path {flags.storage_path!r} can't be written: {parent} is no folder that may be written to")
-    return run_dir
-
-
-def _taken(run_dir: Path) -> UsageError:
-    return UsageError(
-        f"--name {run_dir.name!r} exists in {run_dir.parent}; choose another, or go on with --resume {shlex.quote(str(run_dir))}"
-    )
-
-
-def _make(run_dir: Path) -> None:
-    try:
-        run_dir.mkdir(parents=True)
-    except FileExistsError:
-        raise _taken(run_dir) from None
-    except OSError as error:
-        raise UsageError(f"--storage-path {str(run_dir.parent)!r} can't be written: {error.strerror}") from None
-
-
-def _resumed_run_dir(flags: SearchFlags, search: Search) -> Path:
-    """Return the run's folder, once it is clear that it can be resumed."""
-    run_dir = Path(os.path.abspath(os.path.expanduser(flags.resume)))
-    program = _read_run(flags.resume).get("program")
-    if program != search.program:
-        raise UsageError(f"--resume {flags.resume!r} is a run of {program}, not of {search.program}")
-    if not os.access(run_dir, os.W_OK | os.X_OK):
-        raise UsageError(f"--resume {flags.resume!r} can't be written to")
-    preset, now = _read_run(flags.resume).get("preset"), asdict(search.preset)
-    if preset != now:
-        changed = [name for name in now if not isinstance(preset, dict) or preset.get(name) != now[name]]
-        raise UsageError(f"--resume {flags.resume!r} was begun with another preset than this version's (see {', '.join(changed)})")
-    from workflows.common import state
-
-    state.require_recoverable(run_dir)
-    return run_dir
-
-
 def _load(flags: SearchFlags) -> MNIST:
     from algorithms import mnist
     from workflows.common import console
@@ -272,9 +163,7 @@ def _load(flags: SearchFlags) -> MNIST:
 
 def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, reuse_actors: bool = True) -> tune.Tuner:
     """Return the Tuner of the search, or of the run to resume, ready to fit; makes the folder of a new one."""
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0, the only way to keep Tune from printing
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # seconds between saves of the search's state; Ray's 10 lose more to a kill
-    os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    tuning.quiet_tune()
     from ray import tune
 
     from algorithms.trainable import Budget, GenerativeTrainable
@@ -301,7 +190,7 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
     space = search.space()
     baseline = {name: getattr(search.preset, name) for name in space}
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / RUN_FILE).write_text(json.dumps(_record(flags, search, baseline, data), indent=2) + "\n")
+    (run_dir / RUN_FILE).write_text(json.dumps(_record(flags, search, baseline, budget.num_reports, data), indent=2) + "\n")
     return tune.Tuner(
         trainable,
         param_space=space,
@@ -312,8 +201,8 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
             scheduler=SCHEDULERS[flags.scheduler](baseline, budget.num_reports),
             search_alg=SEARCHERS[flags.searcher](baseline, flags.seed, flags.max_concurrent),
             reuse_actors=reuse_actors,
-            trial_name_creator=_trial_id,
-            trial_dirname_creator=_trial_id,
+            trial_name_creator=tuning.trial_id,
+            trial_dirname_creator=tuning.trial_id,
         ),
         run_config=tune.RunConfig(
             name=run_dir.name,
@@ -328,33 +217,16 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
     )
 
 
-def _record(flags: SearchFlags, search: Search, baseline: dict[str, Any], data: MNIST) -> dict[str, Any]:
+def _record(flags: SearchFlags, search: Search, baseline: dict[str, Any], num_reports: int, data: MNIST) -> dict[str, Any]:
     """Return what `--resume` and the analysis need to know of a run: what was asked for, and with what it was run."""
-    import ray
-    import torch
-
     return {
         "program": search.program,
         "metric": search.metric,
         "mode": search.mode,
+        "num_reports": num_reports,
         "dataset": data.name,
         "flags": asdict(flags) | {"data_dir": flags.data_dir and os.path.abspath(os.path.expanduser(flags.data_dir))},
         "preset": asdict(search.preset),
         "baseline": baseline,
-        "versions": {"python": platform.python_version(), "ray": ray.__version__, "torch": torch.__version__},
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **tuning.circumstances(),
     }
-
-
-def _keep_rays_log(run_dir: Path) -> None:
-    """Send what Ray would print to a file in the run's folder: the console stays clean, and nothing is lost."""
-    handler = logging.FileHandler(run_dir / "ray.log", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("ray")
-    logger.setLevel(logging.WARNING)
-    logger.handlers = [handler]
-    logger.propagate = False
-
-
-def _trial_id(trial: Any) -> str:
-    return str(trial.trial_id)
