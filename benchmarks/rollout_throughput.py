@@ -4,6 +4,7 @@ bare loop     64 CartPoles and the Q-network in this process: no Ray, nothing st
 one runner    a VectorEnvRunner as a Ray actor; our Collector fetches its answers and drops them, as if learning cost nothing
 two runners   the same, two at once
 RLlib         its SingleAgentEnvRunner in this process, with a network of the same size and the same vector environment
+RLlib, as is  the same with RLlib's own defaults: one environment, its DQN's network
 
 One thread a process. A step is one environment's part of a step of all 64, resets included. Ray gives its workers niceness 15 by default;
 here they have 0, as this process has, so that nobody waits for another for that reason."""
@@ -39,6 +40,7 @@ GOALS = {
     ("one_runner", "bare_loop"): "at least 0.60",
     ("two_runners", "one_runner"): "at least 1.7, where three cores are free: the driver's and one a runner",
     ("one_runner", "rllib"): "at least 50",
+    ("one_runner", "rllib_as_is"): "none; for those who wonder what they gain",
 }
 """What is divided by what, and what it should come to."""
 
@@ -84,20 +86,9 @@ class RemoteRunners:
 
 
 class RLlibRunner:
-    def __init__(self, rollout_fragment_length: int) -> None:
-        network = DefaultModelConfig(
-            fcnet_hiddens=list(OPTIONS.fcnet_hiddens), fcnet_activation=OPTIONS.fcnet_activation, head_fcnet_hiddens=[]
-        )
-        config = (
-            PeerConfig()
-            .environment(ENV)
-            .env_runners(num_env_runners=0, num_envs_per_env_runner=NUM_ENVS, gym_env_vectorize_mode="vector_entry_point")
-            .training(dueling=False, epsilon=OPTIONS.epsilon)
-            .rl_module(model_config=network)
-            .debugging(seed=0)
-        )
+    def __init__(self, config: Any, num_timesteps: int) -> None:
         self._runner = SingleAgentEnvRunner(config=config)
-        self._num_timesteps = rollout_fragment_length * NUM_ENVS
+        self._num_timesteps = num_timesteps
         self.module = self._runner.module
 
     def run(self, seconds: float) -> int:
@@ -111,6 +102,21 @@ class RLlibRunner:
 
     def stop(self) -> None:
         self._runner.stop()
+
+
+def peer_config() -> PeerConfig:
+    """Return RLlib's DQN with our network and our vector environment."""
+    network = DefaultModelConfig(
+        fcnet_hiddens=list(OPTIONS.fcnet_hiddens), fcnet_activation=OPTIONS.fcnet_activation, head_fcnet_hiddens=[]
+    )
+    return (
+        PeerConfig()
+        .environment(ENV)
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=NUM_ENVS, gym_env_vectorize_mode="vector_entry_point")
+        .training(dueling=False, epsilon=OPTIONS.epsilon)
+        .rl_module(model_config=network)
+        .debugging(seed=0)
+    )
 
 
 def our_config(num_env_runners: int, rollout_fragment_length: int) -> DQNConfig:
@@ -140,12 +146,19 @@ def steps_per_s(run: Callable[[float], int], seconds: float) -> float:
 def measure(flags: argparse.Namespace) -> list[dict[str, float]]:
     """Return the steps per second of each contender, a round a row; each round in the reverse order of the one before."""
     length = flags.rollout_fragment_length
-    local, rllib = VectorEnvRunner(config=our_config(0, length)), RLlibRunner(length)
+    local, rllib = VectorEnvRunner(config=our_config(0, length)), RLlibRunner(peer_config(), length * NUM_ENVS)
+    as_is = RLlibRunner(PeerConfig().environment(ENV).debugging(seed=0), 1000)
     num_parameters = [sum(parameter.numel() for parameter in module.parameters()) for module in (local.module, rllib.module)]
     assert num_parameters[0] == num_parameters[1], "not the same network"
     weights = local.module.get_state(inference_only=True)
     one, two = (RemoteRunners(number, length, weights) for number in (1, 2))
-    contenders = {"bare_loop": BareLoop(local).run, "one_runner": one.run, "two_runners": two.run, "rllib": rllib.run}
+    contenders = {
+        "bare_loop": BareLoop(local).run,
+        "one_runner": one.run,
+        "two_runners": two.run,
+        "rllib": rllib.run,
+        "rllib_as_is": as_is.run,
+    }
     rows: list[dict[str, float]] = []
     for number in range(flags.rounds):
         names = list(contenders)[:: -1 if number % 2 else 1]
@@ -154,7 +167,7 @@ def measure(flags: argparse.Namespace) -> list[dict[str, float]]:
             row[name] = steps_per_s(contenders[name], flags.seconds)
             print(f"round {number + 1}/{flags.rounds}: {name:<11} {row[name]:>9,.0f} env steps/s", flush=True)
         rows.append({name: row[name] for name in contenders})
-    for runner in (local, one, two, rllib):
+    for runner in (local, one, two, rllib, as_is):
         runner.stop()
     return rows
 
@@ -163,9 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4.0, help="seconds per measurement")
-    parser.add_argument(
-        "--rollout-fragment-length", type=int, default=OPTIONS.rollout_fragment_length, help="steps of each environment per request"
-    )
+    parser.add_argument("--rollout-fragment-length", type=int, default=128, help="steps of each environment per request")
     flags = parser.parse_args()
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # Ray's own spelling; it starts its processes with it
     torch.set_num_threads(1)

@@ -4,16 +4,11 @@ run folder --> its trial, or --trial --> the policy in that trial's newest check
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import itertools
-import math
 import os
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,13 +16,13 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from workflows.common import RUN_FILE
+from workflows.common.episodes import make_envs, one_line, play_returns, record
 from workflows.common.flags import UsageError, parse_plain, require, run_main
 
 # Which module's `load` and `greedy` play the policy of a run of which program: a run folder can name no other.
 PLAYING = {"train_dqn": "algorithms.dqn.policy"}
 POLICY_FILE = "policy.json"  # as in algorithms.dqn.policy, whose import takes seconds
 MOST_ENVS = 16
-PROGRESS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ def play(argv: Sequence[str]) -> int:
 
     torch.set_num_threads(1)  # a small network gains nothing from more, and loses much where a training keeps the cores busy
     policy = importlib.import_module(PLAYING[program])
-    with _one_line(f"{checkpoint} can't be loaded; broken, or just being written?"):
+    with one_line(f"{checkpoint} can't be loaded; broken, or just being written?"):
         network, made_for = policy.load(checkpoint)
         if not (isinstance(made_for.env, str) and isinstance(made_for.env_config, dict)):
             raise TypeError(f"env {made_for.env!r}, env_config {made_for.env_config!r}")
@@ -77,34 +72,23 @@ def play(argv: Sequence[str]) -> int:
         return policy.greedy(network, torch.from_numpy(obs)).numpy()
 
     rng, video_rng = np.random.default_rng(flags.seed).spawn(2)  # two, so that a video changes no return
-    with _one_line(f"{checkpoint} can't be played"):
-        creator, envs = _make_envs(made_for, min(flags.episodes, MOST_ENVS))
+    with one_line(f"{checkpoint} can't be played"):
+        creator, envs = make_envs(made_for, min(flags.episodes, MOST_ENVS))
         steps = f"{checkpoint.name}, after {made_for.num_env_steps_sampled_lifetime} env steps"
         print(f"{made_for.env}: trial {checkpoint.parent.name}, {steps}, greedy", flush=True)
         if flags.video is not None:
-            rewards = _record(creator, made_for.env_config, act, video_rng, video)
+            rewards = record(creator, made_for.env_config, act, video_rng, video)
             print(f"{flags.video}: one more episode, of return {sum(rewards):.2f} in {len(rewards)} steps", flush=True)
-        returns = _returns(envs, act, rng, flags.episodes)
+        returns = play_returns(envs, act, rng, flags.episodes)
     print(f"mean_return={np.mean(returns):.2f} std={np.std(returns):.2f} episodes={len(returns)}")
     return 0
-
-
-@contextlib.contextmanager
-def _one_line(what: str) -> Iterator[None]:
-    """Turn what a checkpoint or an environment raises, which may be anything, into a UsageError."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{what} ({type(error).__name__}: {' '.join(str(error).split())[:300]})") from None
 
 
 def _choose(run_dir: Path, wanted: str | None) -> tuple[str, Path]:
     """Return the run's program, and the newest checkpoint with a policy of its only trial, or of the one that is wanted."""
     from workflows.common import results
 
-    with _one_line(f"{run_dir} can't be read; is its {RUN_FILE} broken?"):
+    with one_line(f"{run_dir} can't be read; is its {RUN_FILE} broken?"):
         program = str(results.read_run(run_dir)["program"])
     if program not in PLAYING:
         raise UsageError(f"{run_dir} is a run of {program}, which has no policy; play.py knows {', '.join(PLAYING)}")
@@ -116,103 +100,6 @@ def _choose(run_dir: Path, wanted: str | None) -> tuple[str, Path]:
         wrong = "must be given: one" if wanted is None else f"{wanted!r} fits {len(found) or 'none'}"
         raise UsageError(f"--trial {wrong} of the trials with a policy ({', '.join(newest)})")
     return program, newest[found[0]]
-
-
-def _make_envs(made_for: Any, num_envs: int) -> tuple[Any, Any]:
-    """Return what makes one environment, and several that step together. Raises ValueError where the policy is for others.
-
-    A checkpoint can have nothing else called than Gymnasium's environments and classes of `gymnasium.Env`.
-    """
-    import gymnasium as gym
-
-    from algorithms.rollouts import vector_envs
-
-    try:
-        creator = vector_envs.as_creator(made_for.env)
-    except ValueError as error:
-        raise ValueError(f"{error}; play.py does not know what other code registers") from None
-    if not isinstance(creator, str) and not (isinstance(creator, type) and issubclass(creator, gym.Env)):
-        raise ValueError(f"env {made_for.env!r} must be a class of gymnasium.Env")
-    with contextlib.closing(vector_envs.make_one(creator, made_for.env_config)) as env:
-        obs: Any = env.observation_space
-        actions: Any = env.action_space
-    vector_envs.require_vector_obs(made_for.env, obs)
-    vector_envs.require_discrete_actions(made_for.env, actions)
-    if (math.prod(obs.shape), actions.n) != (made_for.obs_size, made_for.num_actions):
-        fits = f"{made_for.obs_size} numbers and {made_for.num_actions} actions"
-        raise ValueError(f"env {made_for.env!r} has {obs} and {actions}, and the policy is for {fits}")
-    return creator, vector_envs.make_vector_env(creator, made_for.env_config, num_envs)
-
-
-def _returns(envs: Any, act: Callable[[Any], Any], rng: Any, episodes: int) -> list[float]:
-    """Return every episode's return. Each environment plays a share fixed beforehand, so that short episodes are not preferred."""
-    import numpy as np
-
-    from algorithms.rollouts import vector_envs
-
-    shares = [episodes // envs.num_envs + (i < episodes % envs.num_envs) for i in range(envs.num_envs)]
-    returns: list[list[float]] = [[] for _ in shares]
-    obs, totals = vector_envs.reset(envs, rng), np.zeros(envs.num_envs)
-    began, say_at_s = time.monotonic(), PROGRESS_S
-    while any(len(of_one) < share for of_one, share in zip(returns, shares, strict=True)):
-        obs, rewards, terminated, truncated, _ = envs.step(act(obs))
-        totals += rewards  # 0 in the step after an end, which only resets
-        for i in np.flatnonzero(terminated | truncated):
-            if len(returns[i]) < shares[i]:
-                returns[i].append(float(totals[i]))
-            totals[i] = 0
-        if (elapsed_s := time.monotonic() - began) > say_at_s:
-            print(f"{sum(map(len, returns))} of {episodes} episodes after {elapsed_s:.0f} s", flush=True)
-            say_at_s *= 2
-    envs.close()
-    return [total for of_one in returns for total in of_one]
-
-
-def _record(creator: Any, env_config: dict[str, Any], act: Callable[[Any], Any], rng: Any, path: Path) -> list[float]:
-    """Draw an episode into a file, whole or not at all, and return its rewards."""
-    os.environ |= {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}  # for machines with no screen
-    import av
-    import numpy as np
-    from PIL import Image
-
-    from algorithms.rollouts import vector_envs
-
-    rewards: list[float] = []
-    env: Any = vector_envs.make_one(creator, env_config | {"render_mode": "rgb_array"})
-    fps = max(1, round(env.metadata.get("render_fps") or 30))
-
-    def frames() -> Iterator[Any]:
-        with _one_line("the episode can't be drawn"):
-            obs, _ = env.reset(seed=int(rng.integers(2**31)))
-            ended = False
-            while True:
-                frame: Any = env.render()
-                if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3):
-                    raise TypeError(f"in render_mode 'rgb_array' the env gives no uint8 [height, width, 3], but {type(frame).__name__}")
-                yield np.ascontiguousarray(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])  # H.264 wants even sizes
-                if ended:
-                    return
-                obs, reward, terminated, truncated, _ = env.step(int(act(np.asarray(obs)[None])[0]))
-                rewards.append(float(reward))
-                ended = terminated or truncated
-
-    with _one_line(f"{path} can't be written"), tempfile.TemporaryDirectory(dir=path.parent, prefix=".play-") as folder:
-        temporary = Path(folder, "video" + path.suffix.lower())
-        drawn = frames()
-        first = next(drawn)
-        if temporary.suffix == ".gif":
-            later = (Image.fromarray(frame) for frame in drawn)
-            Image.fromarray(first).save(temporary, save_all=True, append_images=later, duration=max(20, round(1000 / fps)), loop=0)
-        else:
-            with av.open(str(temporary), "w") as container:
-                stream: Any = container.add_stream("libx264", rate=fps, options={"crf": "20"})
-                stream.height, stream.width = first.shape[:2]
-                for frame in itertools.chain([first], drawn):
-                    container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-                container.mux(stream.encode())
-        temporary.replace(path)
-    env.close()
-    return rewards
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,9 +30,9 @@ class DQNOptions:
     """Whether the online network picks the action whose target value counts (van Hasselt et al. 2016)."""
     td_error_loss_fn: LossFunction = "huber"
     """Loss of the temporal-difference error."""
-    target_network_update_freq: int = 500
+    target_network_update_freq: int = 1
     """Environment steps between updates of the target network."""
-    tau: float = 1.0
+    tau: float = 0.02
     """Share of the online network in the target network's update; 1 copies it."""
     epsilon: Schedule = ((0, 1.0), (10_000, 0.05))
     """Share of random actions: a number, or a schedule over environment steps."""
@@ -105,5 +105,21 @@ def _require(condition: bool, name: str, rule: str, value: object) -> None:
         raise ValueError(f"{name} {rule}, got {value!r}")
 
 
-PRESETS = {"CartPole-v1": DQNOptions(), "Acrobot-v1": DQNOptions()}
+PRESETS = {
+    "CartPole-v1": DQNOptions(
+        gamma=0.995,
+        lr=((0, 3.3e-3), (12_000, 3.3e-3), (30_000, 3e-4)),
+        grad_clip=float("inf"),
+        train_batch_size_per_learner=128,
+        training_intensity=32.0,
+        tau=0.1,
+        epsilon=((0, 1.0), (3000, 0.02)),
+        replay_buffer_capacity=100_000,
+        fcnet_hiddens=(128,),
+        fcnet_activation="tanh",
+        num_envs_per_env_runner=8,
+        rollout_fragment_length=16,
+    ),
+    "Acrobot-v1": DQNOptions(),
+}
 """Settings by environment (curves: docs/results.md); any other starts from `DQNOptions()`."""

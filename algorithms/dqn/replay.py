@@ -48,16 +48,16 @@ class UniformReplay:
         return [{name: column[k] for name, column in columns.items()} for k in range(num_batches)]
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return the transitions where they lie in the ring, its next place, and the state of the random numbers, as numpy arrays."""
-        held = {name: ring[: self.size].cpu().numpy() for name, ring in self._ring.items()}
-        return held | {"next": np.array(self._next), "capacity": np.array(self.capacity), "generator": self._generator.get_state().numpy()}
+        """Return the transitions held, oldest first, the ring's next place, and the state of the random numbers, as numpy arrays."""
+        order = torch.arange(self._next - self.size, self._next, device=self._device) % self.capacity
+        held = {name: ring.index_select(0, order).cpu().numpy() for name, ring in self._ring.items()}
+        return held | {"next": np.array(self._next), "generator": self._generator.get_state().numpy()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Hold what `state_dict` returned and go on drawing where it stood; a ring of another capacity holds the newest that fit."""
-        same, following = int(state["capacity"]) == self.capacity, int(state["next"])
+        full, following = len(state["rewards"]) == self.capacity, int(state["next"])
         self.size = self._next = 0
-        oldest_first = {name: np.roll(state[name], 0 if same else -following, axis=0) for name in self._ring}
-        self.add(oldest_first)
-        if same:
+        self.add({name: np.roll(state[name], following if full else 0, axis=0) for name in self._ring})
+        if full:
             self._next = following
         self._generator.set_state(torch.from_numpy(np.array(state["generator"])))

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from algorithms.dqn import policy
 from workflows import play
+from workflows.common import episodes
 
 CARTPOLE = policy.Description("CartPole-v1", {}, 4, 2, (), "relu", 5000)
 needs_video = pytest.mark.skipif(
@@ -150,7 +151,7 @@ def test_every_environment_plays_its_share_so_that_short_episodes_are_not_prefer
 
 
 def test_what_takes_long_says_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(play, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(episodes, "PROGRESS_S", 0.0)
     lines = played(make(tmp_path / "run", sign=-1.0), "--episodes", "3", capsys=capsys)
     assert lines[1] == "0 of 3 episodes after 0 s"
     assert numbers(lines[-1])[2] == 3
