@@ -40,7 +40,14 @@ def test_the_trainer_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert (tmp_path / "gan.pt").stat().st_size > 1e6
 
 
-@pytest.mark.parametrize("workflow", ["tune_gan", "tune_cvae", "sample"])
+def test_the_rllib_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ray_address: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(block_with("DQNConfig").replace("range(10)", "range(2)"), {})
+    assert len(capsys.readouterr().out.split()) == 3
+    assert (tmp_path / "checkpoint" / "policy.safetensors").exists()
+
+
+@pytest.mark.parametrize("workflow", ["tune_gan", "tune_cvae", "train_dqn", "sample", "play"])
 def test_every_flag_it_names_exists(workflow: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(f"workflows.{workflow}").main(["--help"])

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import asdict, fields
+import os
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -21,6 +22,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ALL_MODULES, EVALUATION_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_TRAINED_LIFETIME
@@ -42,6 +44,9 @@ ONLY = {
     "n_step": 1, "dueling": False, "num_atoms": 1, "noisy": False, "burn_in_len": 0, "before_learn_on_batch": None, "lr_schedule": None,
 }  # fmt: skip
 """Options of RLlib's DQN that this one has not, with the value that means the same here."""
+
+MODEL_CONFIG = ("fcnet_hiddens", "fcnet_activation", "epsilon", "double_q")
+"""What the module is told of the options."""
 
 COLLECTOR = "collector"
 """Component of the algorithm's state."""
@@ -89,6 +94,8 @@ class DQNConfig(AlgorithmConfig):
             if options[name] != ONLY[name]:
                 raise ValueError(f"{name} must be {ONLY[name]!r} (this DQN has no other), got {options[name]!r}")
             del options[name]
+        if "train_batch_size" in options:  # RLlib's older name for it
+            options["train_batch_size_per_learner"] = options.pop("train_batch_size")
         for name in set(options) & {*OPTIONS, "synchronous", "store_buffer_in_checkpoints"}:
             setattr(self, name, options.pop(name))
         super().training(**options)
@@ -106,8 +113,7 @@ class DQNConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = ("fcnet_hiddens", "fcnet_activation", "epsilon", "double_q")
-        return super()._model_config_auto_includes | {name: getattr(self.options, name) for name in names}  # type: ignore[no-any-return]
+        return super()._model_config_auto_includes | {name: getattr(self.options, name) for name in MODEL_CONFIG}  # type: ignore[no-any-return]
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Return the Q-network's."""
@@ -128,9 +134,22 @@ class DQNConfig(AlgorithmConfig):
             ("grad_clip_by", ("global_norm",)),
             ("framework_str", ("torch",)),
             ("num_aggregator_actors_per_learner", (0,)),
+            ("num_gpus_per_env_runner", (0,)),
+            ("create_local_env_runner", (True,)),
+            ("count_steps_by", ("env_steps",)),
+            ("output", (None,)),
+            ("torch_compile_learner", (False,)),
+            ("_torch_lr_scheduler_classes", (None,)),
+            ("_torch_grad_scaler_class", (None,)),
+            ("num_epochs", (1,)),
+            ("minibatch_size", (None,)),
+            ("batch_mode", ("truncate_episodes", "complete_episodes") if self.in_evaluation else ("truncate_episodes",)),
+            ("explore", (False,) if self.in_evaluation else (True, False)),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
+        if self._rl_module_spec is None:
+            self._require_known_model_config()
         if self.is_multi_agent:
             raise ValueError("multi_agent policies are not supported: there is one agent")
         if not issubclass(self.env_runner_cls, VectorEnvRunner):
@@ -140,9 +159,26 @@ class DQNConfig(AlgorithmConfig):
                 raise ValueError(f"{name.lstrip('_')} must be left out: rollouts go through no connectors")
         self._require_no_episode_callbacks()
 
+    def _require_known_model_config(self) -> None:
+        """Raise ValueError for what `rl_module(model_config=…)` says of a network other than layers of some sizes and a nonlinearity."""
+        asked = self._model_config if isinstance(self._model_config, dict) else asdict(self._model_config)
+        usual = asdict(DefaultModelConfig())
+        for name in asked:
+            if name in ("fcnet_hiddens", "fcnet_activation"):
+                replace(self.options, **{name: asked[name]})
+            elif name not in MODEL_CONFIG and (name not in usual or asked[name] != usual[name]):
+                raise ValueError(f"model_config {name} must be left out: this Q-network has none, got {asked[name]!r}")
+
     def _require_no_episode_callbacks(self) -> None:
         classes = self.callbacks_class if isinstance(self.callbacks_class, list | tuple) else [self.callbacks_class]
-        for name in ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end", "on_sample_end"):
+        for name in (
+            "on_episode_created",
+            "on_episode_start",
+            "on_episode_step",
+            "on_episode_end",
+            "on_sample_end",
+            "on_environment_created",
+        ):
             overridden = any(getattr(cls, name) is not getattr(RLlibCallback, name) for cls in classes if inspect.isclass(cls))
             if overridden or getattr(self, "callbacks_" + name, None) is not None:
                 raise ValueError(f"callback {name} must be left out: there are columns of steps here, and no episode objects")
@@ -192,7 +228,7 @@ class DQN(Algorithm):
     def _on_learner(self, function: Any, **kwargs: Any) -> Any:
         """Return `function(learner, **kwargs)`, done where the learner is. Raises RuntimeError if it is lost.
 
-        RLlib's own calls say nothing of it: a remote learner that fails is marked as unhealthy, for good, and the next call returns nothing.
+        RLlib's own calls say nothing of it: a remote learner that fails is marked as unhealthy for good, and the next call returns nothing.
         """
         results = list(self.learner_group.foreach_learner(partial(function, **kwargs)))
         if len(results) == 1 and results[0].ok:
@@ -234,6 +270,19 @@ class DQN(Algorithm):
         }.items():
             self.metrics.log_value(name, value, reduce="item")
 
+    def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> Any:
+        """Return the policy's module with its newest weights: the env runners get them with their requests, the one here does not."""
+        module = super().get_module(module_id)
+        if module is not None and module_id == DEFAULT_MODULE_ID:
+            module.set_state(self._on_learner(policy_weights)[0])
+        return module
+
+    def cleanup(self) -> None:
+        """Stop all actors, those that hang too."""
+        if hasattr(self, "_collector"):
+            self._collector.stop_silent()
+        super().cleanup()
+
     def _compile_iteration_results(self, *, train_results: dict[str, Any], eval_results: dict[str, Any]) -> dict[str, Any]:
         """Return RLlib's result, with `evaluation` in it only when there was one: RLlib repeats the last, or gives NaN."""
         if not eval_results:
@@ -261,9 +310,11 @@ class DQN(Algorithm):
         if COLLECTOR in state:
             self._collector.set_state(state[COLLECTOR])
 
-    def save_to_path(self, path: Any = None, *args: Any, **kwargs: Any) -> str:
+    def save_to_path(self, path: Any = None, *args: Any, filesystem: Any = None, **kwargs: Any) -> str:
         """Save everything, and the policy as `policy.safetensors` and `policy.json`. Raises RuntimeError if the learner is lost."""
-        saved: str = super().save_to_path(path, *args, **kwargs)
+        if path is not None and filesystem is None:
+            filesystem, path = pyarrow.fs.FileSystem.from_uri(str(path) if "://" in str(path) else os.path.abspath(path))
+        saved: str = super().save_to_path(path, *args, filesystem=filesystem, **kwargs)
         weights, _ = self._on_learner(policy_weights)
         module = self.env_runner_group.local_env_runner.module
         if type(module) is not QModule:  # another network of the user's: only they know how to build it
@@ -279,18 +330,17 @@ class DQN(Algorithm):
             num_env_steps_sampled_lifetime=self._collector.env_steps,
         )
         tensors = {name.removeprefix("qf."): torch.from_numpy(weight).clone() for name, weight in weights.items()}
-        filesystem, folder = (
-            pyarrow.fs.FileSystem.from_uri(str(saved)) if "://" in str(saved) else (pyarrow.fs.LocalFileSystem(), str(saved))
-        )
+        filesystem = filesystem or pyarrow.fs.LocalFileSystem()
         for name, content in (
             (policy.WEIGHTS_FILE, safetensors.torch.save(tensors)),
             (policy.DESCRIPTION_FILE, description.to_json().encode()),
         ):
-            with filesystem.open_output_stream(str(PurePath(folder, name))) as file:
+            with filesystem.open_output_stream(str(PurePath(saved, name))) as file:
                 file.write(content)
         return saved
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Go on where a checkpoint was saved. Raises RuntimeError if the learner is lost."""
-        super().restore_from_path(path, *args, **kwargs)
+        local = not kwargs.get("filesystem") and "://" not in str(path)
+        super().restore_from_path(os.path.abspath(path) if local else path, *args, **kwargs)
         self._collector.broadcast(*self._on_learner(policy_weights))

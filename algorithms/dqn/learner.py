@@ -173,6 +173,7 @@ class DQNLearner(TorchLearner):
         if num_updates:
             metrics |= self._update_many(num_updates)
             self.after_gradient_based_update(timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: env_steps})
+            self.metrics.reduce()  # RLlib logs the step size there, and would keep every value
             self._weights_seq_no += 1
             weights = self._q_module().get_state(inference_only=True)
         return Learned(
@@ -184,7 +185,7 @@ class DQNLearner(TorchLearner):
             weights_lags=lags,
             num_env_steps_trained_lifetime=self._num_updates * batch_size,
             num_updates_lifetime=self._num_updates,
-            metrics=metrics | {"lr": self._get_optimizer_lr(self.get_optimizer(DEFAULT_MODULE_ID))},
+            metrics=metrics | {"lr": float(self._get_optimizer_lr(self.get_optimizer(DEFAULT_MODULE_ID)))},
             learn_s=time.perf_counter() - began,
         )
 

@@ -107,7 +107,7 @@ def _require(condition: bool, name: str, rule: str, value: object) -> None:
 
 PRESETS = {
     "CartPole-v1": DQNOptions(
-        gamma=0.995,
+        gamma=0.998,
         lr=((0, 3.3e-3), (12_000, 3.3e-3), (30_000, 3e-4)),
         grad_clip=float("inf"),
         train_batch_size_per_learner=128,
@@ -120,6 +120,13 @@ PRESETS = {
         num_envs_per_env_runner=8,
         rollout_fragment_length=16,
     ),
-    "Acrobot-v1": DQNOptions(),
+    "Acrobot-v1": DQNOptions(
+        lr=((0, 1e-3), (20_000, 1e-3), (45_000, 1e-4)),
+        train_batch_size_per_learner=128,
+        training_intensity=16.0,
+        tau=0.05,
+        fcnet_hiddens=(128,),
+        fcnet_activation="tanh",
+    ),
 }
 """Settings by environment (curves: docs/results.md); any other starts from `DQNOptions()`."""

@@ -54,10 +54,15 @@ class UniformReplay:
         return held | {"next": np.array(self._next), "generator": self._generator.get_state().numpy()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Hold what `state_dict` returned and go on drawing where it stood; a ring of another capacity holds the newest that fit."""
+        """Hold what `state_dict` returned and go on drawing where it stood.
+
+        A ring of another capacity holds the newest that fit. One on another kind of device draws anew: its random numbers are others.
+        """
         full, following = len(state["rewards"]) == self.capacity, int(state["next"])
         self.size = self._next = 0
         self.add({name: np.roll(state[name], following if full else 0, axis=0) for name in self._ring})
         if full:
             self._next = following
-        self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
+        generator = torch.from_numpy(np.array(state["generator"]))
+        if generator.shape == self._generator.get_state().shape:
+            self._generator.set_state(generator)

@@ -45,6 +45,12 @@ FAULTS = (
 """What is counted of what went wrong, since the run began; reported under `env_runners`."""
 
 TAG = "collect"
+STOP_S = 10.0
+"""Seconds that runners have to finish what they do when the algorithm is stopped."""
+
+MOST_SILENT_RESTARTS = 3
+"""Per runner, with no rollout from any of them in between."""
+
 POLL_S = 0.5
 """Seconds between looks at runners that do not answer."""
 
@@ -58,6 +64,7 @@ class Collector:
         self._weights: Any = None
         self._weights_version = -1
         self._heard_at: dict[int, float] = {}
+        self._num_silent_restarts = 0
         self.env_steps = 0
         """Environment steps taken by all runners, those to learn from."""
         self.num_episodes = 0
@@ -107,13 +114,14 @@ class Collector:
         answers: dict[int, list[Rollout]] = {}
         alone_since = time.monotonic()
         while True:
-            self._kill_hung()
             waiting = [ref for ref, (tag, _) in self._manager._in_flight_req_to_actor_id.items() if tag == TAG]
             if waiting:
                 ray.wait(waiting, num_returns=len(waiting) if self._config.synchronous else 1, timeout=POLL_S)
             for actor_id, rollout in self._group.fetch_ready_async_reqs(tags=[TAG]):
                 answers.setdefault(actor_id, []).append(rollout)
                 self._heard_at[actor_id] = time.monotonic()
+                self._num_silent_restarts = 0
+            self._kill_hung()
             if answers and not (self._config.synchronous and any(self._num_waiting(actor_id) for actor_id in self._manager.actor_ids())):
                 return [rollout for actor_id in sorted(answers) for rollout in answers[actor_id]]
             if self._manager.num_healthy_actors():
@@ -146,7 +154,22 @@ class Collector:
     def restore(self, timeout_s: float | None = None) -> list[int]:
         """Return the runners that Ray has brought back since the last call. They take the weights with their next request."""
         restored: list[int] = self._group.probe_unhealthy_env_runners(timeout_seconds=timeout_s)
+        self._num_silent_restarts += len(restored)
+        if self._num_silent_restarts > MOST_SILENT_RESTARTS * self._manager.num_actors():
+            times = f"{self._num_silent_restarts} times in a row"
+            raise EnvironmentFailed(
+                f"env {self._config.env!r}: its runners died, or did not answer within sample_timeout_s "
+                f"({self._config.sample_timeout_s:g} s), {times}; Ray's logs of the workers may say why"
+            )
         return restored
+
+    def stop_silent(self) -> None:
+        """Kill the runners that do not answer within STOP_S, for good: RLlib would wait for them for ever when it stops them."""
+        waiting = {ref: actor_id for ref, (_, actor_id) in self._manager._in_flight_req_to_actor_id.items()}
+        if waiting:
+            _, silent = ray.wait(list(waiting), num_returns=len(waiting), timeout=STOP_S)
+            for actor_id in {waiting[ref] for ref in silent}:
+                ray.kill(self._manager._actors[actor_id])
 
     def _count(self, rollout: Rollout) -> None:
         self.env_steps += rollout.num_env_steps
@@ -180,7 +203,9 @@ class Collector:
 
     def state(self) -> dict[str, Any]:
         """Return the counts, and the state of every remote runner (RLlib saves the local one's). Rollouts under way are not part of it."""
-        states = self._group.foreach_env_runner(_state_of, local_env_runner=False) if self._group.num_remote_env_runners() else []
+        states: list[tuple[int, dict[str, Any]]] = []
+        if self._group.num_remote_env_runners():  # one that hangs is left out
+            states = self._group.foreach_env_runner(_state_of, local_env_runner=False, timeout_seconds=self._config.sample_timeout_s)
         return {
             "env_steps": self.env_steps,
             "num_episodes": self.num_episodes,
@@ -192,18 +217,24 @@ class Collector:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on as `state` says. Runners that it does not know, or whose environments can't be pickled, begin with new episodes."""
+        self._group.fetch_ready_async_reqs(tags=[TAG], timeout_seconds=self._config.sample_timeout_s)  # of before, and for nobody
         self.env_steps, self.num_episodes, self.faults = state["env_steps"], state["num_episodes"], dict(state["faults"])
+        self._returns.clear()
+        self._lengths.clear()
         self._returns.extend(state["returns"])
         self._lengths.extend(state["lengths"])
         if self._group.num_remote_env_runners() and state["runners"]:
             states = ray.put(state["runners"])
-            kept = sum(self._group.foreach_env_runner(_set_state_of, kwargs={"states": states}, local_env_runner=False))
+            timeout_s = self._config.sample_timeout_s
+            kept = sum(
+                self._group.foreach_env_runner(_set_state_of, kwargs={"states": states}, local_env_runner=False, timeout_seconds=timeout_s)
+            )
         else:
             kept = self._group.local_env_runner is not None and self._group.local_env_runner.has_begun
         num_new = max(1, self._group.num_remote_env_runners()) - kept
         if num_new:
             logger.warning("%d env runners begin with new episodes: their environments could not be saved", num_new)
-        self.faults["num_env_runners_reset_on_restore"] = num_new
+        self.faults["num_env_runners_reset_on_restore"] += num_new
 
 
 def _state_of(runner: VectorEnvRunner) -> tuple[int, dict[str, Any]]:
@@ -222,6 +253,8 @@ def require_resources(config: Any) -> None:
 
     RLlib itself would wait for ever. A cluster of others may grow, and a trial of Tune has its resources already.
     """
+    if not ray.is_initialized():
+        ray.init()  # as RLlib would, a little later
     node = ray._private.worker._global_node
     if node is None or not node.is_head() or ray.util.get_current_placement_group() is not None:
         return

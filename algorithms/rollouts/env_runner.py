@@ -30,6 +30,7 @@ from ray.rllib.utils.metrics import (
     EPISODE_RETURN_MEAN,
     EPISODE_RETURN_MIN,
     NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
     NUM_EPISODES,
     WEIGHTS_SEQ_NO,
 )
@@ -42,6 +43,9 @@ logger = logging.getLogger("ray.rllib")
 
 EPISODE_BLOCK_STEPS = 16
 """Whole episodes are gathered in blocks of so many steps; what the last block has too much is thrown away."""
+
+ALL_EPISODES = 1_000_000
+"""Window of an evaluation's mean that goes on until training has ended its iteration."""
 
 ROLLOUT_STATE = "rollout"
 """Component of a runner's state: its environments and random numbers, all but the weights."""
@@ -93,6 +97,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self._resetting = np.zeros(self.num_envs, bool)
         self._counter = EpisodeCounter(self.num_envs)
         self._weights_version = -1
+        self._env_steps = 0  # of all runners together, as last heard
         self._num_failures = self._failures_in_a_row = 0
         self._rollout_ended = time.perf_counter()
         if self.worker_index > 0 or self.config.num_env_runners == 0 or self.config.create_env_on_local_worker:
@@ -149,6 +154,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         """
         began = time.perf_counter()
         idle_s = began - self._rollout_ended
+        self._env_steps = env_steps
         if weights is not None and weights_version != self._weights_version:
             self.module.set_state(weights)
             self._weights_version = weights_version
@@ -196,7 +202,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             columns = self._whole_episodes(num_episodes, explore, random_actions)
         else:
             num_timesteps = num_timesteps or self.config.rollout_fragment_length * self.num_envs
-            columns = self._steps(math.ceil(num_timesteps / self.num_envs), explore, 0, random_actions)
+            columns = self._steps(math.ceil(num_timesteps / self.num_envs), explore, self._env_steps, random_actions)
         self._count(columns)
         if num_episodes is not None:
             self._obs = None
@@ -210,7 +216,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         blocks: list[Columns] = []
         ended_N = np.zeros(self.num_envs, np.int64)
         while not blocks or (ended_N < quota_N).any():
-            block = self._steps(EPISODE_BLOCK_STEPS, explore, 0, random_actions)
+            block = self._steps(EPISODE_BLOCK_STEPS, explore, self._env_steps, random_actions)
             done_TN = block.terminated | block.truncated
             counts_TN = ended_N + np.cumsum(done_TN, axis=0) - done_TN < quota_N
             block.valid &= counts_TN
@@ -250,8 +256,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         dropped = ~resets & (failed | ~finite(obs[:-1]) | ~finite(obs[1:]) | ~finite(rewards[..., None]))
         self._obs, self._resetting = obs[-1], done[-1]
         truncated |= failed
-        if dropped.any() and (dropped | resets).all():  # nothing to learn from: new environments may do better
-            self._obs = self._restart(FloatingPointError("every observation or reward of a rollout was NaN or infinite"))
+        if (dropped.any(axis=0) & (dropped | resets).all(axis=0)).any():  # one gives nothing to learn from: new ones may do better
+            self._obs = self._restart(FloatingPointError("every observation or reward of an environment's rollout was NaN or infinite"))
             truncated[-1] = True
         return Columns(obs, actions, rewards, terminated, truncated, ~resets & ~dropped, dropped, self._weights_version)
 
@@ -263,12 +269,12 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def _start_episodes(self) -> np.ndarray:
         """Reset every environment; return what they show, floats as float32."""
         assert self.env is not None
+        self._counter = EpisodeCounter(self.num_envs)
+        self._resetting = np.zeros(self.num_envs, bool)
         try:
             obs = vector_envs.reset(self.env, self._rng)
         except Exception as error:  # whatever the environment raises
             return self._restart(error)
-        self._counter = EpisodeCounter(self.num_envs)
-        self._resetting = np.zeros(self.num_envs, bool)
         return obs.astype(np.float32) if obs.dtype.kind == "f" else obs
 
     def _restart(self, error: Exception) -> np.ndarray:
@@ -296,6 +302,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def _log(self, columns: Columns) -> None:
         """Log these episodes under RLlib's keys, for `get_metrics`."""
         window = max(1, math.ceil(self.config.metrics_num_episodes_for_smoothing / max(1, self.config.num_env_runners)))
+        if self.config.in_evaluation:
+            window = self.config.evaluation_duration if self.config.evaluation_duration != "auto" else ALL_EPISODES
         for total, length in zip(columns.episodes.returns[-window:], columns.episodes.lengths[-window:], strict=True):
             self.metrics.log_value(EPISODE_RETURN_MEAN, total, window=window)
             self.metrics.log_value(EPISODE_LEN_MEAN, length, window=window)
@@ -304,6 +312,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self.metrics.log_value(NUM_EPISODES, len(columns.episodes.returns), reduce="sum")
         self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, columns.env_steps(), reduce="sum")
         self.metrics.log_value("num_episodes_lost", columns.episodes.num_lost, reduce="sum")
+        self.metrics.log_value("num_dropped_env_steps", int(columns.dropped.sum()), reduce="sum")
+        self.metrics.log_value("num_env_failures", self._num_failures, reduce="sum")
+        self._num_failures = 0
 
     def get_metrics(self) -> Any:
         """Return what `sample` logged since the last call."""
@@ -316,6 +327,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             state[COMPONENT_RL_MODULE] = {DEFAULT_MODULE_ID: self.module.get_state(inference_only=True)}
         if self._check_component(ROLLOUT_STATE, components, not_components):
             state[ROLLOUT_STATE] = {
+                "of": self._identity(),
                 "rng": self._rng.bit_generator.state,
                 "generator": self._generator.get_state().numpy(),
                 "env": self._pickled_envs(),
@@ -324,6 +336,10 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
                 "episodes": self._counter.state(),
             }
         return state
+
+    def _identity(self) -> tuple[Any, ...]:
+        """Return whose environments these are: others can't take their place."""
+        return self.config.in_evaluation, str(self.config.env), dict(self.config.env_config), self.num_envs
 
     def _pickled_envs(self) -> bytes | None:
         if self.env is None or self._obs is None:
@@ -340,8 +356,12 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             weights = ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights
             self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
             self._weights_version = state.get(WEIGHTS_SEQ_NO, -1)
+        self._env_steps = state.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, self._env_steps)
         rollout = state.get(ROLLOUT_STATE)
         if rollout is None or self.env is None:
+            return
+        if rollout["of"] != self._identity():  # RLlib gives an evaluation's runner the state of training's, too
+            self._obs = None
             return
         self._rng.bit_generator.state = rollout["rng"]
         self._generator.set_state(torch.from_numpy(np.array(rollout["generator"])))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -278,6 +282,11 @@ class EpisodeCallback(RLlibCallback):
         (lambda c: c.training(grad_clip_by="value"), "grad_clip_by must be 'global_norm', got 'value'"),
         (lambda c: c.callbacks(EpisodeCallback), "callback on_episode_end must be left out"),
         (lambda c: c.env_runners(env_to_module_connector=lambda env: None), "env_to_module_connector must be left out"),
+        (lambda c: c.env_runners(create_local_env_runner=False), "create_local_env_runner must be True, got False"),
+        (lambda c: c.training(minibatch_size=8), "minibatch_size must be None, got 8"),
+        (lambda c: c.rl_module(model_config={"use_lstm": True}), "model_config use_lstm must be left out"),
+        (lambda c: c.rl_module(model_config={"fcnet_activation": "elu"}), "fcnet_activation must be one of"),
+        (lambda c: c.evaluation(evaluation_config={"explore": True}), "explore must be False, got True"),
         (lambda c: c.environment("NoSuchEnv-v0"), "NoSuchEnv"),
         (lambda c: c.environment("Pendulum-v1"), "'Pendulum-v1' must have discrete actions"),
         (lambda c: c.env_runners(num_env_runners=50), "num_env_runners 50.* need 50 CPUs, and Ray has 2"),
@@ -288,6 +297,36 @@ def test_what_is_wrong_is_named_before_anything_starts(ray_address: str, change:
     with pytest.raises(ValueError, match=message):
         change(config()).build_algo()
     assert not [actor for actor in ray.util.list_named_actors(all_namespaces=True) if "EnvRunner" in actor["name"]]
+
+
+def test_more_runners_than_fit_are_refused_in_a_process_that_has_not_begun_with_ray() -> None:
+    script = """
+        from algorithms.dqn.dqn import DQNConfig
+        try:
+            DQNConfig().environment("CartPole-v1").env_runners(num_env_runners=4000).build_algo()
+        except ValueError as error:
+            print(error)
+    """
+    environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120, env=environ)
+    assert "num_env_runners 4000, evaluation_num_env_runners 0, num_learners 0 need 4000 CPUs" in done.stdout
+
+
+@pytest.mark.parametrize("num_env_runners", [0, 1])
+def test_the_module_that_rllib_hands_out_has_the_newest_weights(built: Any, num_env_runners: int) -> None:
+    algorithm = built(config(num_env_runners))
+    algorithm.train()
+    obs = torch.randn(3, 4)
+    torch.testing.assert_close(algorithm.get_module().qf(obs), algorithm.learner_group._learner._q_module().qf(obs))
+
+
+def test_restoring_forgets_what_came_after(built: Any, tmp_path: Path) -> None:
+    algorithm = built(config())
+    algorithm.train()
+    saved = algorithm.save_to_path(tmp_path / "checkpoint")
+    after = [metrics(algorithm.train()) for _ in range(2)]
+    algorithm.restore_from_path(saved)
+    assert [metrics(algorithm.train()) for _ in range(2)] == after
 
 
 def test_an_option_that_nobody_knows_is_a_type_error() -> None:

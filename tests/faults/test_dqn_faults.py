@@ -130,6 +130,13 @@ class Hanging(Flaky):
         self._marker = Path(env_config["marker"])
 
 
+class Deadly(Flaky):
+    """Takes its process with it."""
+
+    def step(self, action: int) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def until(condition: Callable[[], bool], what: str) -> None:
     """Do `condition` until it holds."""
     deadline = time.monotonic() + DEADLINE_S
@@ -141,8 +148,24 @@ def until(condition: Callable[[], bool], what: str) -> None:
 def test_a_runner_that_hangs_is_replaced(built: Any, tmp_path: Path, synchronous: bool) -> None:
     configured = config(Hanging, 2, {"marker": str(tmp_path / "marker")}).env_runners(sample_timeout_s=3)
     algorithm = built(configured.training(synchronous=synchronous))
+    if not synchronous:
+        algorithm.train()
+        algorithm.save_to_path(tmp_path / "checkpoint")  # does not wait for the one that hangs
     until(lambda: algorithm.train()["env_runners"]["num_env_runners_hung"] == 1, "the hanging runner was not noticed")
     until(lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1, "it did not come back")
+
+
+def test_a_pause_of_the_driver_is_no_hang_of_the_runners(built: Any) -> None:
+    algorithm = built(config("CartPole-v1", 1).env_runners(sample_timeout_s=1))
+    algorithm.train()
+    time.sleep(1.5)  # a person at a notebook; the answers lie ready meanwhile
+    assert algorithm.train()["env_runners"]["num_env_runners_hung"] == 0
+
+
+def test_runners_that_die_at_every_rollout_end_the_training(built: Any) -> None:
+    algorithm = built(config(Deadly, 1))
+    with pytest.raises(EnvironmentFailed, match=r"Deadly.*its runners died"):
+        algorithm.train()
 
 
 @pytest.mark.parametrize("synchronous", [False, True])
@@ -227,4 +250,4 @@ def test_a_run_whose_runner_was_killed_still_solves_cartpole(built: Any) -> None
         lambda: algorithm.train().get("evaluation", {}).get("env_runners", {}).get("episode_return_mean", 0) >= 475,
         "CartPole is not solved",
     )
-    assert algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1
+    until(lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1, "it did not come back")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -86,7 +87,8 @@ def parse(
     flags = parse_plain(flags_class, argv, of_run)
     for field in dataclasses.fields(flags_class):
         value, kept = getattr(flags, field.name), getattr(of_run, field.name)
-        if value != kept and field.name not in MAY_DIFFER:
+        same = json.loads(json.dumps(value)) == json.loads(json.dumps(kept))  # a tuple comes back from a record as a list
+        if not same and field.name not in MAY_DIFFER:
             flag = "--" + field.name.replace("_", "-")
             own = f"its own {flag} {kept!r}" if kept is not None else "its own flags, which left it out"
             raise UsageError(f"{flag} {value!r} can't be used with --resume: the run goes on under {own}")

@@ -213,7 +213,7 @@ class Stop:
         """Return whether this report is the last."""
         if "evaluation" not in result:
             return False
-        greedy_return = result["evaluation"]["env_runners"]["episode_return_mean"]
+        greedy_return = result["evaluation"]["env_runners"].get("episode_return_mean", math.nan)  # none if all were lost
         return bool(greedy_return >= self.greedy_return or result[ENV_STEPS] >= self.env_steps or result["time_total_s"] >= self.time_s)
 
 
@@ -222,7 +222,8 @@ def trial_of(configured: Any, hyperparameters: dict[str, Any]) -> type:
 
     class Trial(configured.algo_class):
         def __init__(self, config: Any = None, **kwargs: Any) -> None:
-            super().__init__(configured.copy(copy_frozen=False), **kwargs)
+            files = {name: path for name, path in (config or {}).items() if name in ("__stdout_file__", "__stderr_file__")}
+            super().__init__(configured.copy(copy_frozen=False).update_from_dict(files), **kwargs)  # where Tune wants what is printed
 
         def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
             return super().get_auto_filled_metrics(*args, **kwargs) | {"config": hyperparameters}  # type: ignore[no-any-return]

@@ -48,7 +48,7 @@ class LiveLine(LiveView):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Remember the last evaluation; print a line now and then where nothing is drawn."""
         if "evaluation" in result:
-            self._greedy = result["evaluation"]["env_runners"]["episode_return_mean"]
+            self._greedy = result["evaluation"]["env_runners"].get("episode_return_mean")
         if self._live is None and time.monotonic() - self._said_at >= LINE_PERIOD_S:
             self._said_at = time.monotonic()
             say(f"[{clock(self._started)}] {line(result, self._greedy)}")
