@@ -230,6 +230,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         if self._obs is None:
             self._obs = self._start_episodes()
         assert self.env is not None
+        resetting = self._resetting  # a failure on the way sets another
         space, shape = self.env.single_action_space, (num_steps, self.num_envs)
         obs = np.empty((num_steps + 1, *self._obs.shape), self._obs.dtype)
         actions = np.empty((*shape, *(space.shape or ())), space.dtype)
@@ -252,7 +253,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
                 env_steps += self.num_envs
 
         done = terminated | truncated
-        resets = np.concatenate([self._resetting[None], done[:-1]])
+        resets = np.concatenate([resetting[None], done[:-1]])
         dropped = ~resets & (failed | ~finite(obs[:-1]) | ~finite(obs[1:]) | ~finite(rewards[..., None]))
         self._obs, self._resetting = obs[-1], done[-1]
         truncated |= failed

@@ -124,12 +124,13 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, capsys: pyt
 
 
 def test_a_gpu_that_is_not_there_is_refused_at_once_and_one_that_may_come_is_waited_for() -> None:
+    two_cpus, growing = Cluster({"CPU": 2}, is_local=True), Cluster({"CPU": 2}, is_local=False)
     with pytest.raises(UsageError, match="--gpus-per-trial 1 is more than the 0 GPUs that are there"):
-        require_resources(Cluster({"CPU": 2}, is_local=True), cpus=1, gpus=1)
+        require_resources(two_cpus, "GPU", 1, "--gpus-per-trial 1 is")
     with pytest.raises(UsageError, match="--cpus-per-trial 3 is more than the 2 CPUs that are there"):
-        require_resources(Cluster({"CPU": 2}, is_local=True), cpus=3, gpus=0)
-    assert "wait until the cluster grows" in require_resources(Cluster({"CPU": 2}, is_local=False), cpus=1, gpus=0.5)
-    assert require_resources(Cluster({"CPU": 2, "GPU": 1}, is_local=True), cpus=2, gpus=0.5) == ""
+        require_resources(two_cpus, "CPU", 3, "--cpus-per-trial 3 is")
+    assert "wait until the cluster grows" in require_resources(growing, "GPU", 0.5, "--gpus-per-trial 0.5 is")
+    assert require_resources(Cluster({"CPU": 2, "GPU": 1}, is_local=True), "GPU", 0.5, "--gpus-per-trial 0.5 is") == ""
 
 
 def test_a_gpu_too_many_leaves_nothing_behind(tmp_path: Path) -> None:

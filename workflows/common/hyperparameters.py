@@ -52,7 +52,7 @@ def _readers(value_type: Any) -> tuple[Callable[[list[str]], Any], str]:
         if value_type == Schedule:
             return _schedule(word)
         if value_type == tuple[int, ...]:
-            return tuple(int(part) for part in word.split(",") if part)
+            return _sizes(word)
         if allowed and word not in allowed:
             raise ValueError(f"must be one of {', '.join(allowed)}, got {word!r}")
         if value_type is bool:
@@ -66,12 +66,23 @@ def _readers(value_type: Any) -> tuple[Callable[[list[str]], Any], str]:
     return read, "{" + ",".join(allowed) + "}" if allowed else value_type.__name__.upper()
 
 
+def _sizes(word: str) -> tuple[int, ...]:
+    """Read 64,64, or nothing at all."""
+    try:
+        return tuple(int(part) for part in word.split(",") if part)
+    except ValueError:
+        raise ValueError(f"must be whole numbers such as 64,64, got {word!r}") from None
+
+
 def _schedule(word: str) -> Schedule:
     """Read 0.05, or 0:1.0,10000:0.05."""
-    if ":" not in word:
-        return float(word)
-    points = [point.split(":") for point in word.split(",")]
-    return as_schedule([(int(steps), float(value)) for steps, value in points])
+    try:
+        if ":" not in word:
+            return float(word)
+        points = [point.split(":") for point in word.split(",")]
+        return as_schedule([(int(steps), float(value)) for steps, value in points])
+    except ValueError:
+        raise ValueError(f"must be a number, or steps from 0 on with their values such as 0:1.0,10000:0.05, got {word!r}") from None
 
 
 def given(flags: Any, options_class: type) -> dict[str, Any]:
