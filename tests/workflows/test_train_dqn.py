@@ -124,6 +124,7 @@ def test_smoke_walks_the_whole_path_and_its_policy_plays(tmp_path: Path, capsys:
     best = json.loads((run_dir / "best.json").read_text())
     assert best["value"] == trials.loc[0, GREEDY_RETURN]
     assert list(run_dir.glob("*/events.out.tfevents.*"))
+    assert list(run_dir.glob("*/stderr"))  # what the trial printed
     assert len(list(run_dir.glob("*/checkpoint_*"))) == 2
     assert play.main([str(run_dir), "--episodes", "3"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("episodes=3")

@@ -191,6 +191,7 @@ def build_tuner(flags: TrainingFlags, training: Training, run_dir: Path) -> tune
                 checkpoint_frequency=flags.checkpoint_frequency, checkpoint_at_end=True, num_to_keep=CHECKPOINTS_KEPT
             ),
             failure_config=tune.FailureConfig(max_failures=flags.max_failures),
+            sync_config=tune.SyncConfig(sync_artifacts=True),
             callbacks=[training_view.LiveLine(), state.StateKeeper()],
             log_to_file=True,
             verbose=0,
