@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RAY_AWARE = {"env_runner.py", "collector.py", "learner.py", "dqn.py", "reinforce.py", "trainable.py"}
+RAY_AWARE = {"algorithm.py", "env_runner.py", "collector.py", "learner.py", "dqn.py", "reinforce.py", "trainable.py"}
 FOLDERS = {"gan", "cvae", "dqn", "reinforce"}
 FILES = sorted(path.relative_to(ROOT) for package in ("algorithms", "workflows") for path in (ROOT / package).rglob("*.py"))
 

@@ -1,10 +1,10 @@
 """Every hyperparameter of DQN, under RLlib's names. No torch and no Ray here, so that `--help` stays instant."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.schedules import Schedule, as_schedule, values
+from algorithms.checks import require, require_number, require_schedule, require_sizes, require_whole
+from algorithms.schedules import Schedule, values
 
 Activation = Literal["relu", "tanh", "silu"]
 LossFunction = Literal["huber", "mse"]
@@ -48,36 +48,35 @@ class DQNOptions:
     """Environments that an env runner steps together."""
     rollout_fragment_length: int = 8
     """Steps of each of them per request to a runner."""
+    max_episode_steps: int = 100_000
+    """Steps after which an evaluation's episode counts as one that never ends: an error."""
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "adam_epsilon", "grad_clip", "training_intensity", "tau"):
-            _require(isinstance(getattr(self, name), int | float), name, "must be a number", getattr(self, name))
-        object.__setattr__(self, "lr", _checked("lr", "must be at least 0", self.lr, lambda value: value >= 0))
-        object.__setattr__(self, "epsilon", _checked("epsilon", "must be from 0 to 1", self.epsilon, lambda value: 0 <= value <= 1))
-        _require(max(values(self.lr)) > 0, "lr", "must be positive somewhere", self.lr)
-        _require(isinstance(self.fcnet_hiddens, list | tuple), "fcnet_hiddens", "must be a list of sizes", self.fcnet_hiddens)
-        object.__setattr__(self, "fcnet_hiddens", tuple(self.fcnet_hiddens))
-        _require(0 <= self.gamma <= 1, "gamma", "must be from 0 to 1", self.gamma)
-        _require(0 < self.adam_epsilon < float("inf"), "adam_epsilon", "must be a positive number", self.adam_epsilon)
-        _require(self.grad_clip > 0, "grad_clip", "must be a positive number, or inf", self.grad_clip)
-        _require(0 < self.tau <= 1, "tau", "must be above 0 and at most 1", self.tau)
-        intensity = self.training_intensity
-        _require(0 < intensity < float("inf"), "training_intensity", "must be a positive number", intensity)
-        for name in (
+        require_schedule(self, "lr", "must be at least 0", lambda value: value >= 0)
+        require(max(values(self.lr)) > 0, "lr", "must be positive somewhere", self.lr)
+        require_schedule(self, "epsilon", "must be from 0 to 1", lambda value: 0 <= value <= 1)
+        require_sizes(self, "fcnet_hiddens")
+        for name, rule, holds in (
+            ("gamma", "must be from 0 to 1", lambda value: 0 <= value <= 1),
+            ("adam_epsilon", "must be a positive number", lambda value: 0 < value < float("inf")),
+            ("grad_clip", "must be a positive number, or inf", lambda value: value > 0),
+            ("tau", "must be above 0 and at most 1", lambda value: 0 < value <= 1),
+            ("training_intensity", "must be a positive number", lambda value: 0 < value < float("inf")),
+        ):
+            require_number(self, name, rule, holds)
+        require_whole(
+            self,
             "train_batch_size_per_learner",
             "target_network_update_freq",
             "num_steps_sampled_before_learning_starts",
             "num_envs_per_env_runner",
             "rollout_fragment_length",
             "replay_buffer_capacity",
-        ):
-            value = getattr(self, name)
-            _require(type(value) is int and value >= 1, name, "must be a whole number of at least 1", value)
-        hiddens = self.fcnet_hiddens
-        _require(all(type(size) is int and size >= 1 for size in hiddens), "fcnet_hiddens", "must be whole numbers of at least 1", hiddens)
-        for name, allowed in (("td_error_loss_fn", get_args(LossFunction)), ("fcnet_activation", get_args(Activation))):
-            _require(getattr(self, name) in allowed, name, f"must be one of {', '.join(allowed)}", getattr(self, name))
-        _require(
+            "max_episode_steps",
+        )
+        for name, choices in (("td_error_loss_fn", LossFunction), ("fcnet_activation", Activation)):
+            require(getattr(self, name) in get_args(choices), name, f"must be one of {', '.join(get_args(choices))}", getattr(self, name))
+        require(
             self.replay_buffer_capacity >= self.num_steps_sampled_before_learning_starts,
             "replay_buffer_capacity",
             f"must be at least num_steps_sampled_before_learning_starts ({self.num_steps_sampled_before_learning_starts})",
@@ -89,20 +88,6 @@ class DQNOptions:
         """Updates of the network between those of its target: `target_network_update_freq` in updates, at the ratio that is held."""
         updates_per_env_step = self.training_intensity / self.train_batch_size_per_learner
         return max(1, round(self.target_network_update_freq * updates_per_env_step))
-
-
-def _checked(name: str, rule: str, schedule: Schedule, holds: Callable[[float], bool]) -> Schedule:
-    try:
-        checked = as_schedule(schedule)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}, got {schedule!r}") from None
-    _require(all(map(holds, values(checked))), name, rule, schedule)
-    return checked
-
-
-def _require(condition: bool, name: str, rule: str, value: object) -> None:
-    if not condition:
-        raise ValueError(f"{name} {rule}, got {value!r}")
 
 
 PRESETS = {

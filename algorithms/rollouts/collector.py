@@ -1,8 +1,9 @@
 """The driver's side of the rollouts: which env runner is asked for what, with which weights, and what becomes of those that fail.
 
     one runner, here         collect() takes its steps in this process
-    remote, synchronous      every runner is asked once, and all are waited for: the same numbers at every run
     remote, asynchronous     every runner always has requests waiting; whoever is ready is heard, and is asked again with the newest weights
+    remote, synchronous      every runner is asked once, and all are waited for: the same numbers at every run
+    batches of episodes      shared out beforehand; every share is waited for, and one whose runner is lost is asked of another
 
 Only references pass through here, never a rollout's columns."""
 
@@ -30,7 +31,7 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from algorithms.rollouts.env_runner import EnvironmentFailed, Rollout, VectorEnvRunner, collect_rollout
+from algorithms.rollouts.env_runner import EnvironmentFailed, EpisodeBatch, Rollout, VectorEnvRunner, collect_rollout
 
 logger = logging.getLogger("ray.rllib")
 
@@ -51,6 +52,9 @@ STOP_S = 10.0
 MOST_SILENT_RESTARTS = 3
 """Per runner, with no rollout from any of them in between."""
 
+Share = EpisodeBatch | None
+"""What one runner is asked for: whole episodes, or `rollout_fragment_length` steps."""
+
 POLL_S = 0.5
 """Seconds between looks at runners that do not answer."""
 
@@ -65,6 +69,10 @@ class Collector:
         self._weights_version = -1
         self._heard_at: dict[int, float] = {}
         self._num_silent_restarts = 0
+        self._shares: list[Share] = []
+        self._todo: deque[int] = deque()
+        self._asked: dict[int, int] = {}
+        """The shares of the batch under way, which of them nobody has been asked for, and by whom the others are played."""
         self.env_steps = 0
         """Environment steps taken by all runners, those to learn from."""
         self.num_episodes = 0
@@ -82,64 +90,122 @@ class Collector:
 
     def collect(self) -> list[Rollout]:
         """Return the rollouts that are ready, at least one. Raises EnvironmentFailed, or RuntimeError where no runner comes back."""
-        if not self._group.num_remote_env_runners():
-            weights = ray.get(self._weights) if isinstance(self._weights, ray.ObjectRef) else self._weights
-            rollouts = [self._group.local_env_runner.collect(self.env_steps, weights, self._weights_version)]
-        else:
+        num_remote = self._group.num_remote_env_runners()
+        if num_remote and self._config.synchronous:
+            return self.collect_shares([None] * num_remote)
+        if num_remote:
             self._ask()
-            rollouts = self._answers()
+        rollouts = self._counted(self._answers() if num_remote else [self._collect_here(None)])
+        if num_remote:
+            self._ask()  # so that nobody waits while the learner learns
+        return rollouts
+
+    def collect_shares(self, shares: list[Share]) -> list[Rollout]:
+        """Return the rollout of every share, in order; the shares of runners that die or hang are asked of others. Raises as `collect`."""
+        if not self._group.num_remote_env_runners():
+            return self._counted([self._collect_here(share) for share in shares])
+        self.ask_shares(shares)
+        rollouts = self._shares_answered()
+        self._shares, self._asked = [], {}
+        return self._counted(rollouts)
+
+    def ask_shares(self, shares: list[Share]) -> None:
+        """Have remote runners begin with these shares, which the next `collect_shares` waits for; those that are asked for already stay."""
+        if self._group.num_remote_env_runners() and shares != self._shares:
+            self._shares, self._asked = shares, {}
+            self._todo = deque(range(len(shares)))
+            self._ask_todo()
+
+    def _collect_here(self, share: Share) -> Rollout:
+        weights = ray.get(self._weights) if isinstance(self._weights, ray.ObjectRef) else self._weights
+        rollout: Rollout = self._group.local_env_runner.collect(self.env_steps, weights, self._weights_version, share)
+        return rollout
+
+    def _counted(self, rollouts: list[Rollout]) -> list[Rollout]:
         for rollout in rollouts:
             if rollout.error:
                 raise EnvironmentFailed(rollout.error)
             self._count(rollout)
-        if not self._config.synchronous and self._group.num_remote_env_runners():
-            self._ask()  # so that nobody waits while the learner learns
         return rollouts
 
+    def _request(self, **more: Any) -> dict[str, Any]:
+        return {"env_steps": self.env_steps, "weights": self._weights, "weights_version": self._weights_version, **more}
+
     def _ask(self) -> None:
-        """Send requests to every healthy runner: one, or as many as may wait."""
-        request = {"env_steps": self.env_steps, "weights": self._weights, "weights_version": self._weights_version}
-        now = time.monotonic()
+        """Send requests to every healthy runner, as many as may wait."""
         for actor_id in self._manager.healthy_actor_ids():
             if not self._num_waiting(actor_id):
-                self._heard_at[actor_id] = now
-        while self._group.foreach_env_runner_async(collect_rollout, tag=TAG, kwargs=request) and not self._config.synchronous:
+                self._heard_at[actor_id] = time.monotonic()
+        while self._group.foreach_env_runner_async(collect_rollout, tag=TAG, kwargs=self._request()):
             pass
+
+    def _ask_todo(self) -> None:
+        """Ask runners that have nothing to do for the shares that nobody has been asked for."""
+        for actor_id in self._manager.healthy_actor_ids():
+            if not self._todo:
+                return
+            if not self._num_waiting(actor_id):
+                request = self._request(batch=self._shares[self._todo[0]])
+                if self._group.foreach_env_runner_async(collect_rollout, tag=TAG, kwargs=request, remote_worker_ids=[actor_id]):
+                    self._asked[actor_id] = self._todo.popleft()
+                    self._heard_at[actor_id] = time.monotonic()
 
     def _num_waiting(self, actor_id: int) -> int:
         return sum(waiting == (TAG, actor_id) for waiting in self._manager._in_flight_req_to_actor_id.values())
 
     def _answers(self) -> list[Rollout]:
-        """Wait for one answer, or synchronously for every runner's; runners that died or hang are dealt with meanwhile."""
-        answers: dict[int, list[Rollout]] = {}
+        """Wait for an answer; runners that died or hang are dealt with meanwhile."""
         alone_since = time.monotonic()
         while True:
-            waiting = [ref for ref, (tag, _) in self._manager._in_flight_req_to_actor_id.items() if tag == TAG]
-            if waiting:
-                ray.wait(waiting, num_returns=len(waiting) if self._config.synchronous else 1, timeout=POLL_S)
-            for actor_id, rollout in self._group.fetch_ready_async_reqs(tags=[TAG]):
-                answers.setdefault(actor_id, []).append(rollout)
-                self._heard_at[actor_id] = time.monotonic()
-                self._num_silent_restarts = 0
-            self._kill_hung()
-            if answers and not (self._config.synchronous and any(self._num_waiting(actor_id) for actor_id in self._manager.actor_ids())):
-                return [rollout for actor_id in sorted(answers) for rollout in answers[actor_id]]
+            answers = self._hear()
+            if answers:
+                return [rollout for _, rollout in answers]
+            if self._manager.num_healthy_actors():
+                alone_since = time.monotonic()
+            elif self._runners_came_back(alone_since):
+                self._ask()
+
+    def _shares_answered(self) -> list[Rollout]:
+        """Wait for the answers to all shares."""
+        answers: dict[int, Rollout] = {}
+        alone_since = time.monotonic()
+        while len(answers) < len(self._shares):
+            for actor_id, rollout in self._hear():
+                if actor_id in self._asked and rollout.weights_version == self._weights_version:
+                    answers[self._asked.pop(actor_id)] = rollout
+            for actor_id in [actor_id for actor_id in self._asked if not self._num_waiting(actor_id)]:  # it died, or was killed
+                self._todo.append(self._asked.pop(actor_id))
+                self.faults["num_rollouts_lost"] += 1
+            self._ask_todo()
             if self._manager.num_healthy_actors():
                 alone_since = time.monotonic()
             else:
-                self._wait_for_runners(alone_since)
+                self._runners_came_back(alone_since)
+        return [answers[share] for share in range(len(self._shares))]
 
-    def _wait_for_runners(self, since: float) -> None:
-        """Look for a runner that has come back, and ask it; raise RuntimeError once it has taken too long."""
+    def _hear(self) -> list[tuple[int, Rollout]]:
+        """Return the answers that are there, and by whom; wait a little if there are none. Replace runners that hang."""
+        waiting = [ref for ref, (tag, _) in self._manager._in_flight_req_to_actor_id.items() if tag == TAG]
+        if waiting:
+            ray.wait(waiting, num_returns=1, timeout=POLL_S)
+        answers: list[tuple[int, Rollout]] = self._group.fetch_ready_async_reqs(tags=[TAG])
+        for actor_id, _ in answers:
+            self._heard_at[actor_id] = time.monotonic()
+            self._num_silent_restarts = 0
+        self._kill_hung()
+        return sorted(answers, key=lambda answer: answer[0])
+
+    def _runners_came_back(self, since: float) -> bool:
+        """Return whether one has, looking a little while; raise RuntimeError once it has taken too long."""
         patience_s = self._config.env_runner_restore_timeout_s
         if time.monotonic() - since > patience_s:
             raise RuntimeError(
                 f"none of the {self._manager.num_actors()} env runners has come back within {patience_s:g} s; see Ray's logs"
             )
-        if self.restore(timeout_s=POLL_S):
-            self._ask()
-        else:
+        came_back = bool(self.restore(timeout_s=POLL_S))
+        if not came_back:
             time.sleep(POLL_S / 10)
+        return came_back
 
     def _kill_hung(self) -> None:
         """Have Ray replace the runners that have not answered for `sample_timeout_s`."""
@@ -204,7 +270,7 @@ class Collector:
     def state(self) -> dict[str, Any]:
         """Return the counts, and the state of every remote runner (RLlib saves the local one's). Rollouts under way are not part of it."""
         states: list[tuple[int, dict[str, Any]]] = []
-        if self._group.num_remote_env_runners():  # one that hangs is left out
+        if self._group.num_remote_env_runners() and not self._config.whole_episodes:  # one that hangs is left out
             states = self._group.foreach_env_runner(_state_of, local_env_runner=False, timeout_seconds=self._config.sample_timeout_s)
         return {
             "env_steps": self.env_steps,
@@ -223,6 +289,9 @@ class Collector:
         self._lengths.clear()
         self._returns.extend(state["returns"])
         self._lengths.extend(state["lengths"])
+        self._shares, self._asked = [], {}
+        if self._config.whole_episodes:  # no episode goes on from one batch into the next
+            return
         if self._group.num_remote_env_runners() and state["runners"]:
             states = ray.put(state["runners"])
             timeout_s = self._config.sample_timeout_s

@@ -54,6 +54,21 @@ class Columns:
             "terminateds": self.terminated[self.valid],
         }
 
+    def whole_episodes(self) -> dict[str, np.ndarray]:
+        """Return the valid rows of columns that hold whole episodes only, one episode after the other; B steps, E episodes.
+
+        obs [B, ...], actions [B, ...], rewards [B], ends: whether the step is its episode's last [B], truncated [E], last_obs [E, ...].
+        """
+        valid_NT, ends_NT = self.valid.T, (self.terminated | self.truncated).T & self.valid.T
+        return {
+            "obs": self.obs[:-1].swapaxes(0, 1)[valid_NT],
+            "actions": self.actions.swapaxes(0, 1)[valid_NT],
+            "rewards": self.rewards.T[valid_NT],
+            "ends": ends_NT[valid_NT],
+            "truncated": (self.truncated & ~self.terminated).T[ends_NT],
+            "last_obs": self.obs[1:].swapaxes(0, 1)[ends_NT],
+        }
+
     def env_steps(self) -> int:
         """Return how many steps count; RLlib asks an evaluation's samples for this."""
         return int(self.valid.sum())
@@ -78,6 +93,34 @@ def concatenate(blocks: list[Columns]) -> Columns:
         valid=whole("valid"),
         dropped=whole("dropped"),
         weights_version=blocks[-1].weights_version,
+    )
+
+
+def episode_numbers(columns: Columns) -> np.ndarray:
+    """Return of every row the number of its episode in its environment, from 0 on; int64 [T, N]. The row after an end is the next one's."""
+    ends = (columns.terminated | columns.truncated).astype(np.int64)
+    numbers: np.ndarray = ends.cumsum(axis=0) - ends
+    return numbers
+
+
+def keep_first_episodes(columns: Columns, quota: np.ndarray) -> Columns:
+    """Return columns in which only the first `quota` [N] episodes of each environment count, and none in which a step was dropped."""
+    numbers = episode_numbers(columns)
+    counts = numbers < quota
+    broken = np.zeros((numbers.max(initial=0) + 1, len(quota)), bool)
+    t, n = np.nonzero(columns.dropped)
+    broken[numbers[t, n], n] = True
+    num_rows = int(counts.any(axis=1).sum())  # a prefix: an environment's first episodes are its first rows
+    valid = columns.valid & counts & ~broken[numbers, np.arange(len(quota))]
+    return Columns(
+        obs=columns.obs[: num_rows + 1],
+        actions=columns.actions[:num_rows],
+        rewards=columns.rewards[:num_rows],
+        terminated=columns.terminated[:num_rows],
+        truncated=columns.truncated[:num_rows],
+        valid=valid[:num_rows],
+        dropped=(columns.dropped & counts)[:num_rows],
+        weights_version=columns.weights_version,
     )
 
 

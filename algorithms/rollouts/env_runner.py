@@ -37,7 +37,7 @@ from ray.rllib.utils.metrics import (
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from algorithms.rollouts import vector_envs
-from algorithms.rollouts.columns import Columns, EpisodeCounter, Episodes, concatenate, finite
+from algorithms.rollouts.columns import Columns, EpisodeCounter, Episodes, concatenate, episode_numbers, finite, keep_first_episodes
 
 logger = logging.getLogger("ray.rllib")
 
@@ -53,6 +53,18 @@ ROLLOUT_STATE = "rollout"
 
 class EnvironmentFailed(RuntimeError):
     """An environment kept failing; the text names it and what it said last."""
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """A request for whole episodes. They depend on it, on the weights and on the seed alone, whichever runner plays them."""
+
+    num_episodes: int
+    """Episodes, at least; shared out over the environments beforehand."""
+    num_env_steps: int
+    """Steps, at least: every environment plays one more episode until there are so many."""
+    spawn_key: tuple[int, ...]
+    """Of its random numbers: no other batch's."""
 
 
 @dataclass
@@ -87,8 +99,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self.worker_index: int = kwargs.get("worker_index") or 0
         if self.worker_index > 0:
             torch.set_num_threads(1)  # this process is its own; runners side by side would fight for the cores
-        self._rng = np.random.default_rng(seed_sequence(self.config, self.worker_index))
-        self._generator = torch.Generator().manual_seed(int(self._rng.integers(2**63)))
+        self._reseed(seed_sequence(self.config, self.worker_index))
         self.num_envs: int = self.config.num_envs_per_env_runner
         self.env: VectorEnv[Any, Any, Any] | None = None
         self.module: Any = None
@@ -147,8 +158,11 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     # Rollouts
 
-    def collect(self, env_steps: int, weights: dict[str, Any] | None = None, weights_version: int = -1) -> Rollout:
-        """Take `weights`, if they are other than the last ones, and return a rollout of `rollout_fragment_length` steps under them.
+    def collect(
+        self, env_steps: int, weights: dict[str, Any] | None = None, weights_version: int = -1, batch: EpisodeBatch | None = None
+    ) -> Rollout:
+        """Take `weights`, if they are other than the last ones, and return a rollout under them: of a batch of whole new episodes, or of
+        `rollout_fragment_length` steps.
 
         `env_steps` is how many all runners have taken together: schedules of exploration depend on it.
         """
@@ -160,10 +174,15 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             self._weights_version = weights_version
         self._num_failures = 0
         try:
-            columns = self._steps(self.config.rollout_fragment_length, self.config.explore, env_steps)
+            if batch is None:
+                columns = self._steps(self.config.rollout_fragment_length, self.config.explore, env_steps)
+            else:
+                self._reseed(np.random.SeedSequence(self.config.seed, spawn_key=batch.spawn_key))
+                columns = self._whole_episodes(batch.num_episodes, batch.num_env_steps, self.config.explore)
         except EnvironmentFailed as failed:
             return Rollout(None, 0, Episodes(), self._weights_version, num_failures=self._num_failures, error=str(failed))
-        self._count(columns)
+        if batch is None:
+            self._count(columns)
         self._rollout_ended = time.perf_counter()
         return Rollout(
             columns=columns,
@@ -196,34 +215,55 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         if num_timesteps is not None and num_episodes is not None:
             raise ValueError(f"num_timesteps {num_timesteps} and num_episodes {num_episodes} exclude each other")
         explore = self.config.explore if explore is None else explore
-        if force_reset or num_episodes is not None:
+        if force_reset:
             self._obs = None
         if num_episodes is not None:
-            columns = self._whole_episodes(num_episodes, explore, random_actions)
+            columns = self._whole_episodes(num_episodes, 0, explore, random_actions)
         else:
             num_timesteps = num_timesteps or self.config.rollout_fragment_length * self.num_envs
             columns = self._steps(math.ceil(num_timesteps / self.num_envs), explore, self._env_steps, random_actions)
-        self._count(columns)
-        if num_episodes is not None:
-            self._obs = None
+            self._count(columns)
         self._log(columns)
         return [columns]
 
-    def _whole_episodes(self, num_episodes: int, explore: bool, random_actions: bool) -> Columns:
-        """Return columns in which each environment plays its share of the episodes, and nothing counts after that."""
-        quota_N = np.full(self.num_envs, num_episodes // self.num_envs)
-        quota_N[: num_episodes % self.num_envs] += 1
+    def _whole_episodes(self, num_episodes: int, num_env_steps: int, explore: bool, random_actions: bool = False) -> Columns:
+        """Return whole new episodes, at least so many and of at least so many steps; nothing else in the columns counts.
+
+        The first to end are not the first to count, or short episodes would be preferred: every environment plays its share, fixed
+        beforehand, to the end; while the steps of all shares are too few, every share grows by one. Whether it grows depends on episodes
+        that count already, so sums over the batch are the mean of an episode times the mean number of episodes (Wald's equation).
+        """
+        self._obs = None
+        quota = np.full(self.num_envs, num_episodes // self.num_envs)
+        quota[: num_episodes % self.num_envs] += 1
         blocks: list[Columns] = []
-        ended_N = np.zeros(self.num_envs, np.int64)
-        while not blocks or (ended_N < quota_N).any():
+        num_ended, num_open = np.zeros(self.num_envs, np.int64), np.zeros(self.num_envs, np.int64)
+        while True:
+            if blocks and (num_ended >= quota).all():
+                played = concatenate(blocks)
+                counts = (episode_numbers(played) < quota) & (played.valid | played.dropped)
+                if quota.any() and counts.sum() >= num_env_steps:
+                    break
+                quota += 1
+                continue
             block = self._steps(EPISODE_BLOCK_STEPS, explore, self._env_steps, random_actions)
-            done_TN = block.terminated | block.truncated
-            counts_TN = ended_N + np.cumsum(done_TN, axis=0) - done_TN < quota_N
-            block.valid &= counts_TN
-            block.dropped &= counts_TN
-            ended_N += done_TN.sum(axis=0)
             blocks.append(block)
-        return concatenate(blocks)
+            ends = block.terminated | block.truncated
+            num_open = np.where(ends.any(axis=0), ends[::-1].argmax(axis=0), num_open + len(ends))
+            num_ended += ends.sum(axis=0)
+            if ((num_open > self.config.max_episode_steps) & (num_ended < quota)).any():
+                limit = f"max_episode_steps {self.config.max_episode_steps}"
+                raise EnvironmentFailed(f"env {self.config.env!r}: an episode had not ended after {num_open.max()} steps ({limit})")
+        columns = keep_first_episodes(played, quota)
+        self._counter = EpisodeCounter(self.num_envs)
+        self._count(columns)
+        self._obs = None
+        return columns
+
+    def _reseed(self, seeds: np.random.SeedSequence) -> None:
+        """Begin the random numbers of environments and policy anew."""
+        self._rng = np.random.default_rng(seeds)
+        self._generator = torch.Generator().manual_seed(int(self._rng.integers(2**63)))
 
     def _steps(self, num_steps: int, explore: bool, env_steps: int, random_actions: bool = False) -> Columns:
         """Take so many steps of every environment: the loop in which a runner's time goes."""
@@ -237,16 +277,18 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         rewards, terminated, truncated = np.empty(shape, np.float32), np.empty(shape, bool), np.empty(shape, bool)
         failed = np.zeros((num_steps, 1), bool)
         choose = self.module._forward_exploration if explore else self.module._forward_inference  # it is in eval mode already
+        to_env = vector_envs.to_env_actions(space)
         obs[0] = self._obs
         with torch.inference_mode():
             for t in range(num_steps):
                 if random_actions:
-                    actions[t] = self.env.action_space.sample()
+                    taken = actions[t] = self.env.action_space.sample()
                 else:
                     chosen = choose({Names.OBS: torch.from_numpy(obs[t])}, t=env_steps, generator=self._generator)
                     actions[t] = chosen[Names.ACTIONS].numpy()
+                    taken = to_env(actions[t]) if to_env else actions[t]
                 try:
-                    obs[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(actions[t])
+                    obs[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(taken)
                 except Exception as error:  # whatever the environment raises: this step is dropped, and what it broke off is lost
                     obs[t + 1] = self._restart(error)
                     rewards[t], terminated[t], truncated[t], failed[t] = 0.0, False, False, True
@@ -379,9 +421,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         return (), {"config": self.config, "worker_index": self.worker_index, "num_workers": self.num_workers}
 
 
-def collect_rollout(runner: VectorEnvRunner, env_steps: int, weights: dict[str, Any] | None, weights_version: int) -> Rollout:
+def collect_rollout(runner: VectorEnvRunner, **request: Any) -> Rollout:
     """Do a request on the runner's side: the columns stay in its machine's object store, and only their reference travels."""
-    rollout = runner.collect(env_steps, weights, weights_version)
+    rollout = runner.collect(**request)
     if rollout.columns is None:
         return rollout
     return replace(rollout, columns=ray.put(rollout.columns))

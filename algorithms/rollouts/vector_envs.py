@@ -78,6 +78,31 @@ def reset(envs: VectorEnv[Any, Any, Any], rng: np.random.Generator) -> np.ndarra
     return np.asarray(obs)
 
 
+def to_env_actions(space: gym.Space[Any]) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what makes an environment's actions [N, A] of a policy's, or None where they are the same.
+
+    As with RLlib's `normalize_actions`: a policy for a Box works from -1 to 1, which stands for the Box's bounds, and is clipped there. A
+    coordinate without bounds is left as it is.
+    """
+    if not isinstance(space, gym.spaces.Box):
+        return None
+    bounded = space.bounded_below & space.bounded_above
+    low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+
+    def unsquash(actions: np.ndarray) -> np.ndarray:
+        scaled = low + (np.clip(actions, -1.0, 1.0) + 1.0) * (high - low) / 2
+        return np.where(bounded, scaled, actions).astype(space.dtype)
+
+    return unsquash
+
+
+def require_discrete_or_box_actions(env: str | type | EnvCreator, space: gym.Space[Any]) -> None:
+    """Raise ValueError unless the actions are 0 to n - 1, or vectors of real numbers."""
+    box = isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
+    if not (box or (isinstance(space, gym.spaces.Discrete) and space.start == 0)):
+        raise ValueError(f"env {_name(env)!r} must have discrete actions from 0 on, or vectors of real numbers, not {space}")
+
+
 def require_discrete_actions(env: str | type | EnvCreator, space: gym.Space[Any]) -> None:
     """Raise ValueError unless the actions are 0 to n - 1."""
     if not (isinstance(space, gym.spaces.Discrete) and space.start == 0):

@@ -172,7 +172,7 @@ ray.tune.register_env("tests_bytes", lambda env_config: Bytes(env_config))
 def test_an_update_rule_by_hand(built: Any) -> None:
     """One update of the target network of tau 0.25: a quarter of the way."""
     learner = built(config(tau=0.25, target_network_update_freq=1_000_000)).learner_group._learner
-    online, target = learner._q_module().qf.state_dict(), learner._q_module().target_qf.state_dict()
+    online, target = learner.policy_module.qf.state_dict(), learner.policy_module.target_qf.state_dict()
     for parameter in learner._online:
         parameter.data += 4.0
     before = {name: value.clone() for name, value in target.items()}
@@ -249,7 +249,7 @@ def test_every_checkpoint_has_the_policy_as_files(built: Any, tmp_path: Path) ->
     saved = Path(algorithm.save_to_path(tmp_path / "checkpoint"))
     network, description = policy.load(saved)
     obs = torch.randn(5, 4)
-    torch.testing.assert_close(network(obs), algorithm.learner_group._learner._q_module().qf(obs))
+    torch.testing.assert_close(network(obs), algorithm.learner_group._learner.policy_module.qf(obs))
     assert description.env == "CartPole-v1"
 
 
@@ -317,7 +317,7 @@ def test_the_module_that_rllib_hands_out_has_the_newest_weights(built: Any, num_
     algorithm = built(config(num_env_runners))
     algorithm.train()
     obs = torch.randn(3, 4)
-    torch.testing.assert_close(algorithm.get_module().qf(obs), algorithm.learner_group._learner._q_module().qf(obs))
+    torch.testing.assert_close(algorithm.get_module().qf(obs), algorithm.learner_group._learner.policy_module.qf(obs))
 
 
 def test_restoring_forgets_what_came_after(built: Any, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from algorithms.dqn import policy
-from algorithms.dqn.networks import ACTIVATIONS, QNetwork
+from algorithms.dqn.networks import QNetwork
+from algorithms.mlp import ACTIVATIONS
+from algorithms.policy_files import DESCRIPTION_FILE, WEIGHTS_FILE
 
 DESCRIPTION = policy.Description(
     env="CartPole-v1",
@@ -29,8 +31,8 @@ DESCRIPTION = policy.Description(
 
 def save_policy(folder: Path, network: QNetwork, **changes: Any) -> None:
     """Write the two files, the description with these changes."""
-    save_file(network.state_dict(), folder / policy.WEIGHTS_FILE)
-    (folder / policy.DESCRIPTION_FILE).write_text(json.dumps(json.loads(DESCRIPTION.to_json()) | changes))
+    save_file(network.state_dict(), folder / WEIGHTS_FILE)
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(json.loads(DESCRIPTION.to_json()) | changes))
 
 
 def test_values_by_hand() -> None:
@@ -145,7 +147,7 @@ def test_a_description_of_another_network_is_refused(tmp_path: Path, changes: di
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", "{}", '{"env": "CartPole-v1"}', "\ud800"], ids=repr)
 def test_a_broken_description_is_refused(tmp_path: Path, text: str) -> None:
     save_policy(tmp_path, DESCRIPTION.network())
-    (tmp_path / policy.DESCRIPTION_FILE).write_bytes(text.encode(errors="surrogatepass"))
+    (tmp_path / DESCRIPTION_FILE).write_bytes(text.encode(errors="surrogatepass"))
     with pytest.raises((ValueError, OSError, TypeError)):
         policy.load(tmp_path)
 
@@ -162,12 +164,12 @@ def network_weights(**changes: Tensor) -> bytes:
 )
 def test_broken_weights_are_refused(tmp_path: Path, content: bytes) -> None:
     save_policy(tmp_path, DESCRIPTION.network())
-    (tmp_path / policy.WEIGHTS_FILE).write_bytes(content)
+    (tmp_path / WEIGHTS_FILE).write_bytes(content)
     with pytest.raises((ValueError, OSError, TypeError)):
         policy.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", [policy.WEIGHTS_FILE, policy.DESCRIPTION_FILE])
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, DESCRIPTION_FILE])
 def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
     save_policy(tmp_path, DESCRIPTION.network())
     (tmp_path / name).unlink()
@@ -185,7 +187,7 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("name", [policy.WEIGHTS_FILE, policy.DESCRIPTION_FILE])
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, DESCRIPTION_FILE])
 def test_nothing_is_unpickled(tmp_path: Path, name: str) -> None:
     save_policy(tmp_path, DESCRIPTION.network())
     (tmp_path / name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))

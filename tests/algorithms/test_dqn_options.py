@@ -40,6 +40,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "fcnet_activation": ("gelu", "ReLU", None),
     "num_envs_per_env_runner": (0, -1, 16.0),
     "rollout_fragment_length": (0, -8, 8.5, "auto"),
+    "max_episode_steps": (0, -1, 100.5, None),
 }
 """Values out of range, by field."""
 

@@ -21,10 +21,19 @@ from run_folders import make_run
 from safetensors.torch import save_file
 
 from algorithms.dqn import policy
+from algorithms.policy_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from workflows import play
 from workflows.common import episodes
 
-CARTPOLE = policy.Description("CartPole-v1", {}, 4, 2, (), "relu", 5000)
+CARTPOLE = policy.Description(
+    env="CartPole-v1",
+    env_config={},
+    obs_size=4,
+    num_actions=2,
+    fcnet_hiddens=(),
+    fcnet_activation="relu",
+    num_env_steps_sampled_lifetime=5000,
+)
 needs_video = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("av", "pygame")), reason="needs the extra `video`: make install"
 )
@@ -39,8 +48,8 @@ def save(checkpoint: Path, description: policy.Description = CARTPOLE, sign: flo
             weight.zero_()
         if description.obs_size == 4:
             network.layers[-1].weight[1] = sign * torch.tensor([0.0, 0.0, 1.0, 1.0])  # right iff angle + angular velocity > 0
-    save_file(network.state_dict(), checkpoint / policy.WEIGHTS_FILE)
-    (checkpoint / policy.DESCRIPTION_FILE).write_text(description.to_json())
+    save_file(network.state_dict(), checkpoint / WEIGHTS_FILE)
+    (checkpoint / DESCRIPTION_FILE).write_text(description.to_json())
 
 
 def make(folder: Path, description: policy.Description = CARTPOLE, sign: float = 1.0, program: str = "train_dqn") -> Path:
@@ -55,7 +64,7 @@ def make(folder: Path, description: policy.Description = CARTPOLE, sign: float =
 
 def of(env: str, **config: Any) -> policy.Description:
     """Describe a policy for an environment of one number and one action."""
-    return policy.Description(env, config, 1, 1, (), "relu", 1)
+    return dataclasses.replace(CARTPOLE, env=env, env_config=config, obs_size=1, num_actions=1)
 
 
 class Uneven(gym.Env[np.ndarray, np.int64]):
@@ -114,7 +123,7 @@ def numbers(line: str) -> tuple[float, float, int]:
 
 
 def test_it_knows_what_the_module_that_it_does_not_import_says() -> None:
-    assert play.POLICY_FILE == policy.DESCRIPTION_FILE
+    assert play.POLICY_FILE == DESCRIPTION_FILE
 
 
 def test_a_policy_that_balances_gets_500_from_the_newest_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

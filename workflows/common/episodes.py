@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import os
 import tempfile
 import time
@@ -47,11 +46,7 @@ def make_envs(made_for: Any, num_envs: int) -> tuple[Any, Any]:
     with contextlib.closing(vector_envs.make_one(creator, made_for.env_config)) as env:
         obs: Any = env.observation_space
         actions: Any = env.action_space
-    vector_envs.require_vector_obs(made_for.env, obs)
-    vector_envs.require_discrete_actions(made_for.env, actions)
-    if (math.prod(obs.shape), actions.n) != (made_for.obs_size, made_for.num_actions):
-        fits = f"{made_for.obs_size} numbers and {made_for.num_actions} actions"
-        raise ValueError(f"env {made_for.env!r} has {obs} and {actions}, and the policy is for {fits}")
+    made_for.require_spaces(obs, actions)
     return creator, vector_envs.make_vector_env(creator, made_for.env_config, num_envs)
 
 

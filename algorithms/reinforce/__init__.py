@@ -1,0 +1,1 @@
+"""REINFORCE: options, losses, networks, policy files, the learner and the RLlib algorithm."""

@@ -1,0 +1,68 @@
+"""REINFORCE losses: score function times what it earned. Williams 1992 (doi:10.1007/BF00992696); Sutton and Barto 2018, chapter 13.
+
+B steps of whole episodes, one episode after the other, E episodes, A actions. `ends_B` says which step is its episode's last. Why neither
+dropping past rewards nor a baseline changes the gradient's mean: docs/theory.md."""
+
+import torch
+from torch import Tensor
+
+
+def rewards_to_go(rewards_B: Tensor, ends_B: Tensor, gamma: float) -> Tensor:
+    """Return G_t = r_t + gamma * G_{t+1}, where an episode's last step has no next; [B]. Sutton and Barto, equation 3.9.
+
+    In log2 of the longest episode's length many passes: after pass k every sum reaches over 2**k steps, and the next adds the sum that
+    begins where it stops.
+    """
+    sums_B = rewards_B.clone()
+    reach_B = torch.where(ends_B, 0.0, gamma)  # what the sum 2**k steps later counts here, 0 once the episode has ended
+    step = 1
+    while step < len(sums_B) and bool(reach_B.any()):
+        sums_B[:-step] += reach_B[:-step] * sums_B[step:].clone()
+        reach_B = torch.cat([reach_B[:-step] * reach_B[step:], reach_B.new_zeros(step)])
+        step *= 2
+    return sums_B
+
+
+def ages(ends_B: Tensor) -> Tensor:
+    """Return the number of each step in its episode, from 0 on; int64 [B]."""
+    index_B = torch.arange(len(ends_B), device=ends_B.device)
+    first_B = torch.cat([ends_B.new_ones(1), ends_B[:-1]])
+    begins_B = torch.where(first_B, index_B, 0).cummax(dim=0).values
+    return index_B - begins_B
+
+
+def total_returns(rewards_B: Tensor, ends_B: Tensor, gamma: float) -> Tensor:
+    """Return for every step the return of its whole episode, sum over t of gamma**t * r_t; [B]. Williams 1992, theorem 1."""
+    age_B = ages(ends_B)
+    return rewards_to_go(rewards_B, ends_B, gamma)[torch.arange(len(age_B), device=age_B.device) - age_B]
+
+
+def bootstrapped(rewards_B: Tensor, ends_B: Tensor, truncated_E: Tensor, last_values_E: Tensor, gamma: float) -> Tensor:
+    """Return the rewards, with gamma * V(s_T) added to the last one of every episode that a time limit cut; [B]. Pardo+ 2018
+    (arXiv:1712.00378), equation 6."""
+    rewards_B = rewards_B.clone()
+    rewards_B[ends_B] += torch.where(truncated_E, gamma * last_values_E, 0.0)
+    return rewards_B
+
+
+def normalized(advantages_B: Tensor) -> Tensor:
+    """Return them with mean 0 and standard deviation 1; [B]."""
+    return (advantages_B - advantages_B.mean()) / (advantages_B.std(correction=0) + 1e-8)
+
+
+def policy_loss(log_probs_B: Tensor, advantages_B: Tensor, batch_size: float) -> Tensor:
+    """Return minus the sum of log pi(a_t|s_t) * A_t over `batch_size`, a scalar whose gradient is minus the estimate of the return's.
+
+    `batch_size` is what was asked for, in episodes or in steps, and not what came: a sum over a number that is itself random is biased.
+    """
+    return -(log_probs_B * advantages_B.detach()).sum() / batch_size
+
+
+def entropy_bonus(entropies_B: Tensor, batch_size: float) -> Tensor:
+    """Return the sum of the policy's entropies in the states that were visited, over `batch_size`; a scalar. Williams and Peng 1991."""
+    return entropies_B.sum() / batch_size
+
+
+def value_loss(values_B: Tensor, returns_B: Tensor) -> Tensor:
+    """Return half the mean squared error of the value network, a scalar. Sutton and Barto, equation 9.1 over the states visited."""
+    return 0.5 * (values_B - returns_B).square().mean()
