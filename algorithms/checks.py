@@ -15,7 +15,13 @@ def require(condition: bool, name: str, rule: str, value: object) -> None:
 def require_number(options: Any, name: str, rule: str, holds: Callable[[float], bool]) -> None:
     """Check that the field is a number that holds."""
     value = getattr(options, name)
-    require(isinstance(value, int | float) and holds(value), name, rule, value)
+    require(isinstance(value, int | float) and not isinstance(value, bool) and holds(value), name, rule, value)
+
+
+def require_switch(options: Any, *names: str) -> None:
+    """Check that these fields are True or False."""
+    for name in names:
+        require(isinstance(getattr(options, name), bool), name, "must be True or False", getattr(options, name))
 
 
 def require_whole(options: Any, *names: str, least: int = 1) -> None:

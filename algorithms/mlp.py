@@ -20,5 +20,5 @@ def mlp(input_size: int, hiddens: Sequence[int], output_size: int, activation: s
 
 def as_vectors(obs: Tensor) -> Tensor:
     """Return observations [B, ...] as float vectors [B, S]: of any shape, bytes as fractions of 255."""
-    obs = obs.flatten(1)
+    obs = obs.reshape(len(obs), -1)
     return obs.float() / 255 if obs.dtype == torch.uint8 else obs.float()

@@ -53,10 +53,11 @@ DescriptionT = TypeVar("DescriptionT", bound=PolicyDescription)
 
 def load_policy(folder: Path, description_class: type[DescriptionT]) -> tuple[nn.Module, DescriptionT]:
     """Return the network that a checkpoint's two files describe. Raises OSError, ValueError or TypeError where they are none or broken."""
-    description = description_class(**json.loads((folder / DESCRIPTION_FILE).read_text()))
+    described = json.loads((folder / DESCRIPTION_FILE).read_text())
     wanted = description_class.__dataclass_fields__["algorithm"].default
-    if description.algorithm != wanted:
-        raise ValueError(f"{DESCRIPTION_FILE} is of {description.algorithm!r}, not of {wanted}")
+    if isinstance(described, dict) and described.get("algorithm") != wanted:
+        raise ValueError(f"{DESCRIPTION_FILE} is of {described.get('algorithm')!r}, not of {wanted}")
+    description = description_class(**described)
     try:
         network = description.network()
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))

@@ -4,8 +4,9 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,27 @@ def ray_address() -> Iterator[str]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def built(ray_address: str) -> Iterator[Callable[[Any], Any]]:
+    """Build RLlib algorithms of their configurations; they are stopped at the end."""
+    import faulty_envs
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(faulty_envs)  # the runners' processes can't import it
+    import torch
+
+    algorithms: list[Any] = []
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small gain nothing from more, and lose much where the cores are busy
+
+    def build(config: Any) -> Any:
+        algorithms.append(config.build_algo())
+        return algorithms[-1]
+
+    yield build
+    for algorithm in algorithms:
+        algorithm.stop()
+        shutil.rmtree(algorithm.logdir, ignore_errors=True)
+    torch.set_num_threads(num_threads)

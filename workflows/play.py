@@ -20,14 +20,14 @@ from workflows.common.episodes import make_envs, one_line, play_returns, record
 from workflows.common.flags import UsageError, parse_plain, require, run_main
 
 # Which module's `load` and `greedy` play the policy of a run of which program: a run folder can name no other.
-PLAYING = {"train_dqn": "algorithms.dqn.policy"}
-POLICY_FILE = "policy.json"  # as in algorithms.dqn.policy, whose import takes seconds
+PLAYING = {"train_dqn": "algorithms.dqn.policy", "train_reinforce": "algorithms.reinforce.policy"}
+POLICY_FILE = "policy.json"  # as in algorithms.policy_files, whose import takes seconds
 MOST_ENVS = 16
 
 
 @dataclass(frozen=True)
 class PlayFlags:
-    """Play whole episodes with the policy of a run of train_dqn, always taking the action that it values most."""
+    """Play whole episodes with the policy of a run of train_dqn (its greedy actions) or train_reinforce (actions drawn from it)."""
 
     run_dir: Annotated[str, Positional, arg(metavar="RUN_DIR")]
     """The run's folder."""
@@ -37,8 +37,10 @@ class PlayFlags:
     """Draw one more episode, which counts for nothing else: a .mp4 or .gif. An old file is replaced."""
     trial: Annotated[str | None, arg(metavar="STR")] = None
     """Which trial, where there are several: its trial_id, or an ending that no other has, such as 00003."""
+    greedy: bool = False
+    """Take the likeliest action of a train_reinforce policy, too; one of train_dqn always does."""
     seed: int = 0
-    """Seed of the environments: the same episodes every time."""
+    """Seed of the environments and of drawn actions: the same episodes every time."""
 
     def __post_init__(self) -> None:
         require(1 <= self.episodes <= 1_000_000, "--episodes", self.episodes, "must be 1 to 1000000")
@@ -61,6 +63,8 @@ def play(argv: Sequence[str]) -> int:
     import numpy as np
     import torch
 
+    from algorithms.rollouts import vector_envs
+
     torch.set_num_threads(1)  # a small network gains nothing from more, and loses much where a training keeps the cores busy
     policy = importlib.import_module(PLAYING[program])
     with one_line(f"{checkpoint} can't be loaded; broken, or just being written?"):
@@ -68,18 +72,28 @@ def play(argv: Sequence[str]) -> int:
         if not (isinstance(made_for.env, str) and isinstance(made_for.env_config, dict)):
             raise TypeError(f"env {made_for.env!r}, env_config {made_for.env_config!r}")
 
-    def act(obs: Any) -> Any:
-        return policy.greedy(network, torch.from_numpy(obs)).numpy()
+    draws = not flags.greedy and hasattr(policy, "sampled")
+
+    def acting(rng: Any, to_env: Any) -> Any:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+
+        def act(obs: Any) -> Any:
+            seen = torch.from_numpy(obs)
+            actions = (policy.sampled(network, seen, generator) if draws else policy.greedy(network, seen)).numpy()
+            return to_env(actions) if to_env else actions
+
+        return act
 
     rng, video_rng = np.random.default_rng(flags.seed).spawn(2)  # two, so that a video changes no return
     with one_line(f"{checkpoint} can't be played"):
         creator, envs = make_envs(made_for, min(flags.episodes, MOST_ENVS))
         steps = f"{checkpoint.name}, after {made_for.num_env_steps_sampled_lifetime} env steps"
-        print(f"{made_for.env}: trial {checkpoint.parent.name}, {steps}, greedy", flush=True)
+        print(f"{made_for.env}: trial {checkpoint.parent.name}, {steps}, {'sampled' if draws else 'greedy'}", flush=True)
+        to_env = vector_envs.to_env_actions(envs.single_action_space)
         if flags.video is not None:
-            rewards = record(creator, made_for.env_config, act, video_rng, video)
+            rewards = record(creator, made_for.env_config, acting(video_rng, to_env), video_rng, video)
             print(f"{flags.video}: one more episode, of return {sum(rewards):.2f} in {len(rewards)} steps", flush=True)
-        returns = play_returns(envs, act, rng, flags.episodes)
+        returns = play_returns(envs, acting(rng, to_env), rng, flags.episodes)
     print(f"mean_return={np.mean(returns):.2f} std={np.std(returns):.2f} episodes={len(returns)}")
     return 0
 

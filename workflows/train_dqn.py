@@ -30,14 +30,12 @@ def configure(options: DQNOptions, synchronous: bool) -> Any:
     return DQNConfig().training(**asdict(options), synchronous=synchronous)
 
 
-def check_env(env: str) -> None:
-    """Raise ValueError where a DQN can't learn on this environment."""
+def require_spaces(env: str, obs: Any, actions: Any) -> None:
+    """Raise ValueError where a DQN can't learn on environments of these spaces."""
     from algorithms.rollouts import vector_envs
 
-    single = vector_envs.make_one(env, {})
-    vector_envs.require_discrete_actions(env, single.action_space)
-    vector_envs.require_vector_obs(env, single.observation_space)
-    single.close()  # type: ignore[no-untyped-call]
+    vector_envs.require_discrete_actions(env, actions)
+    vector_envs.require_vector_obs(env, obs)
 
 
 def train_dqn(argv: Sequence[str]) -> int:
@@ -50,7 +48,7 @@ def train_dqn(argv: Sequence[str]) -> int:
             program="train_dqn",
             options=options,
             config=lambda: configure(options, flags.synchronous),
-            check_env=lambda: check_env(flags.env),
+            require_spaces=require_spaces,
         ),
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.checks import require, require_number, require_schedule, require_sizes, require_whole
+from algorithms.checks import require, require_number, require_schedule, require_sizes, require_switch, require_whole
 from algorithms.schedules import Schedule, values
 
 Activation = Literal["relu", "tanh", "silu"]
@@ -49,13 +49,14 @@ class DQNOptions:
     rollout_fragment_length: int = 8
     """Steps of each of them per request to a runner."""
     max_episode_steps: int = 100_000
-    """Steps after which an evaluation's episode counts as one that never ends: an error."""
+    """Steps after which an evaluation's episode that goes on counts as one that never ends, an error; looked at every 16 steps."""
 
     def __post_init__(self) -> None:
         require_schedule(self, "lr", "must be at least 0", lambda value: value >= 0)
         require(max(values(self.lr)) > 0, "lr", "must be positive somewhere", self.lr)
         require_schedule(self, "epsilon", "must be from 0 to 1", lambda value: 0 <= value <= 1)
         require_sizes(self, "fcnet_hiddens")
+        require_switch(self, "double_q")
         for name, rule, holds in (
             ("gamma", "must be from 0 to 1", lambda value: 0 <= value <= 1),
             ("adam_epsilon", "must be a positive number", lambda value: 0 < value < float("inf")),

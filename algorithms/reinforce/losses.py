@@ -14,7 +14,7 @@ def rewards_to_go(rewards_B: Tensor, ends_B: Tensor, gamma: float) -> Tensor:
     begins where it stops.
     """
     sums_B = rewards_B.clone()
-    reach_B = torch.where(ends_B, 0.0, gamma)  # what the sum 2**k steps later counts here, 0 once the episode has ended
+    reach_B = torch.full_like(rewards_B, gamma).masked_fill(ends_B, 0.0)  # of the sum 2**k steps later; 0 past an end
     step = 1
     while step < len(sums_B) and bool(reach_B.any()):
         sums_B[:-step] += reach_B[:-step] * sums_B[step:].clone()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.checks import require, require_number, require_schedule, require_sizes, require_whole
+from algorithms.checks import require, require_number, require_schedule, require_sizes, require_switch, require_whole
 from algorithms.schedules import Schedule, values
 
 Activation = Literal["relu", "tanh", "silu"]
@@ -30,7 +30,7 @@ class REINFORCEOptions:
     num_episodes_per_train_batch: int = 16
     """Whole episodes per update, at least."""
     train_batch_size_per_learner: int = 0
-    """Environment steps per update, at least; episodes are played to their end."""
+    """Environment steps per update, at least; 0 asks for episodes alone. Episodes are played to their end."""
     lr: Schedule = 5e-3
     """Adam's step size for the policy: a number, or a schedule over environment steps such as 0:0.01,50000:0.001."""
     adam_epsilon: float = 1e-8
@@ -54,7 +54,7 @@ class REINFORCEOptions:
     num_envs_per_env_runner: int = 16
     """Environments that an env runner steps together."""
     max_episode_steps: int = 100_000
-    """Steps after which an episode counts as one that never ends: an error."""
+    """Steps after which an episode that goes on counts as one that never ends, an error; looked at every 16 steps."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "vf_lr"):
@@ -62,6 +62,7 @@ class REINFORCEOptions:
             require(max(values(getattr(self, name))) > 0, name, "must be positive somewhere", getattr(self, name))
         require_schedule(self, "entropy_coeff", "must be at least 0", lambda value: value >= 0)
         require_sizes(self, "fcnet_hiddens")
+        require_switch(self, "discount_from_start", "normalize_advantages", "bootstrap_truncated")
         for name, rule, holds in (
             ("gamma", "must be from 0 to 1", lambda value: 0 <= value <= 1),
             ("adam_epsilon", "must be a positive number", lambda value: 0 < value < float("inf")),
@@ -90,6 +91,33 @@ class REINFORCEOptions:
 
 
 PRESETS = {
-    "CartPole-v1": REINFORCEOptions(),
+    "CartPole-v1": REINFORCEOptions(
+        gamma=0.998,
+        normalize_advantages=True,
+        num_episodes_per_train_batch=8,
+        lr=((0, 0.015), (20_000, 0.015), (60_000, 0.001)),
+        vf_lr=0.015,
+        num_vf_updates=4,
+        num_envs_per_env_runner=8,
+    ),
+    "Acrobot-v1": REINFORCEOptions(
+        normalize_advantages=True,
+        bootstrap_truncated=True,
+        lr=((0, 0.016), (60_000, 0.016), (150_000, 0.001)),
+        entropy_coeff=0.01,
+        vf_lr=0.02,
+        num_vf_updates=4,
+        fcnet_hiddens=(64,),
+    ),
+    "Pendulum-v1": REINFORCEOptions(
+        gamma=0.9,
+        normalize_advantages=True,
+        bootstrap_truncated=True,
+        lr=((0, 0.01), (300_000, 0.01), (700_000, 0.001)),
+        vf_lr=0.02,
+        num_vf_updates=20,
+        fcnet_hiddens=(64,),
+        initial_log_std=-0.5,
+    ),
 }
 """Settings by environment (curves: docs/results.md); any other starts from `REINFORCEOptions()`."""

@@ -26,10 +26,11 @@ class Description(PolicyDescription):
     """Of a Gaussian one, whose actions from -1 to 1 stand for the bounds of the environment's."""
 
     def _network(self) -> CategoricalPolicy | GaussianPolicy:
+        if (self.num_actions is None) == (self.action_size is None):
+            raise ValueError(f"num_actions or action_size must be given, got {self.num_actions!r} and {self.action_size!r}")
         if self.num_actions is not None:
             return CategoricalPolicy(self.obs_size, self.num_actions, self.fcnet_hiddens, self.fcnet_activation)
-        if self.action_size is None:
-            raise ValueError("num_actions or action_size must be given")
+        assert self.action_size is not None
         return GaussianPolicy(self.obs_size, self.action_size, self.fcnet_hiddens, self.fcnet_activation)
 
     def require_spaces(self, obs: Any, actions: Any) -> None:

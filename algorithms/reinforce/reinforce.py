@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.typing import StateDict
 
@@ -24,7 +25,7 @@ BATCH_SPAWN_KEY = 3
 """Of the batches' random numbers; env runners have 0 (training) and 1 (evaluation), see `env_runner.seed_sequence`, DQN's replay has 2."""
 
 BATCHES = "batches"
-"""Component of the algorithm's state: how many batches there were."""
+"""Component of the algorithm's state: how many batches there were, and the entropy of their random numbers."""
 
 MOST_EMPTY_BATCHES = 10
 """In a row, before the training ends."""
@@ -56,7 +57,7 @@ class REINFORCEConfig(RolloutConfig):
         allowed = super().allowed() | {"batch_mode": ("complete_episodes",), "normalize_actions": (True,), "clip_actions": (False,)}
         return allowed if self.in_evaluation else allowed | {"explore": (True,), "rollout_fragment_length": ("auto", RLLIBS_FRAGMENT)}
 
-    def shares(self, batch: int) -> list[EpisodeBatch]:
+    def shares(self, batch: int, entropy: int) -> list[EpisodeBatch]:
         """Return what the runners are asked for, together a batch: fixed before an episode is played, so that none is preferred."""
         num_runners = max(1, self.num_env_runners)
         num_episodes, num_env_steps = self.num_episodes_per_train_batch, self.train_batch_size_per_learner
@@ -65,6 +66,7 @@ class REINFORCEConfig(RolloutConfig):
                 num_episodes=num_episodes // num_runners + (i < num_episodes % num_runners),
                 num_env_steps=-(-num_env_steps // num_runners),
                 spawn_key=(BATCH_SPAWN_KEY, batch, i),
+                entropy=entropy,
             )
             for i in range(num_runners)
         ]
@@ -85,6 +87,7 @@ class REINFORCE(RolloutAlgorithm):
         """Start env runners and learner. Raises ValueError for an environment that can't be made or does not suit, before any starts."""
         super().setup(config)
         self._num_batches = self._num_empty_batches = 0
+        self._entropy = np.random.SeedSequence(self.config.seed).entropy  # of the operating system, where there is no seed
 
     def training_step(self) -> None:
         """Collect, learn, broadcast, ask, fit; RLlib calls it until `min_sample_timesteps_per_iteration` steps have come.
@@ -98,12 +101,12 @@ class REINFORCE(RolloutAlgorithm):
         On-policy: all episodes of a batch are played with the weights that it updates. The runners wait for that update alone.
         """
         self._sums.begin_step(self.iteration)
-        rollouts = self._collector.collect_shares(self.config.shares(self._num_batches))
+        rollouts = self._collector.collect_shares(self.config.shares(self._num_batches, self._entropy))
         self._num_batches += 1
         learned: Learned = self._on_learner(learn, rollouts=rollouts, env_steps=self._collector.env_steps)
         if learned.weights is not None:
             self._collector.broadcast(learned.weights, learned.weights_version)
-        self._collector.ask_shares(self.config.shares(self._num_batches))
+        self._collector.ask_shares(self.config.shares(self._num_batches, self._entropy))
         metrics, fit_s = self._on_learner(fit_baseline)
         learned.metrics |= metrics
         learned.learn_s += fit_s
@@ -120,16 +123,17 @@ class REINFORCE(RolloutAlgorithm):
             )
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
-        """Return the state, and how many batches there were: their random numbers depend on it."""
+        """Return the state, and what the random numbers of the next batch depend on."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(BATCHES, components, not_components):
-            state[BATCHES] = self._num_batches
+            state[BATCHES] = {"num_batches": self._num_batches, "entropy": self._entropy}
         return state
 
     def set_state(self, state: StateDict) -> None:
         """Go on as `state` says."""
         super().set_state(state)
-        self._num_batches = state.get(BATCHES, self._num_batches)
+        if BATCHES in state:
+            self._num_batches, self._entropy = state[BATCHES]["num_batches"], state[BATCHES]["entropy"]
 
     def policy_description(self, module: PolicyModule, **common: Any) -> Description:
         """Return what `policy.json` holds."""

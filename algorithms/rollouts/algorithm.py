@@ -105,6 +105,10 @@ class RolloutConfig(AlgorithmConfig):
             own["grad_clip"] = math.inf
         return self.options_class(**own)
 
+    def get_state(self) -> dict[str, Any]:
+        """Return RLlib's state, with every option: RLlib takes a value of -1 for one that is deprecated, and leaves it out."""
+        return super().get_state() | {name: getattr(self, name) for name in self.option_names()}  # type: ignore[no-any-return]
+
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
         options = self.options

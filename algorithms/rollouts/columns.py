@@ -54,12 +54,22 @@ class Columns:
             "terminateds": self.terminated[self.valid],
         }
 
+    def played(self) -> np.ndarray:
+        """Return which rows are steps of an episode, dropped or not; bool [T, N]. The others only reset."""
+        played: np.ndarray = self.valid | self.dropped
+        return played
+
+    def ends(self) -> np.ndarray:
+        """Return which rows are the last step of an episode; bool [T, N]."""
+        ends: np.ndarray = (self.terminated | self.truncated) & self.played()
+        return ends
+
     def whole_episodes(self) -> dict[str, np.ndarray]:
         """Return the valid rows of columns that hold whole episodes only, one episode after the other; B steps, E episodes.
 
         obs [B, ...], actions [B, ...], rewards [B], ends: whether the step is its episode's last [B], truncated [E], last_obs [E, ...].
         """
-        valid_NT, ends_NT = self.valid.T, (self.terminated | self.truncated).T & self.valid.T
+        valid_NT, ends_NT = self.valid.T, self.ends().T & self.valid.T
         return {
             "obs": self.obs[:-1].swapaxes(0, 1)[valid_NT],
             "actions": self.actions.swapaxes(0, 1)[valid_NT],
@@ -98,7 +108,7 @@ def concatenate(blocks: list[Columns]) -> Columns:
 
 def episode_numbers(columns: Columns) -> np.ndarray:
     """Return of every row the number of its episode in its environment, from 0 on; int64 [T, N]. The row after an end is the next one's."""
-    ends = (columns.terminated | columns.truncated).astype(np.int64)
+    ends = columns.ends().astype(np.int64)
     numbers: np.ndarray = ends.cumsum(axis=0) - ends
     return numbers
 
@@ -143,6 +153,8 @@ class EpisodeCounter:
 
         The running sums of rewards, steps and dropped steps of every environment: an episode has their differences.
         """
+        if not len(columns.rewards):
+            return Episodes()
         rewards = np.where(columns.valid, columns.rewards, 0.0)
         sums_3TN = np.stack([rewards, columns.valid, columns.dropped]).cumsum(axis=1) + self._begun_3N[:, None]
         n, t = np.nonzero((columns.terminated | columns.truncated).T)  # by environment, and by time in each

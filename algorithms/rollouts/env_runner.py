@@ -57,7 +57,7 @@ class EnvironmentFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """A request for whole episodes. They depend on it, on the weights and on the seed alone, whichever runner plays them."""
+    """A request for whole episodes. They depend on it and on the weights alone, whichever runner plays them."""
 
     num_episodes: int
     """Episodes, at least; shared out over the environments beforehand."""
@@ -65,6 +65,8 @@ class EpisodeBatch:
     """Steps, at least: every environment plays one more episode until there are so many."""
     spawn_key: tuple[int, ...]
     """Of its random numbers: no other batch's."""
+    entropy: int | None = None
+    """Of the training's random numbers; None is the runner's own `seed`."""
 
 
 @dataclass
@@ -177,7 +179,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             if batch is None:
                 columns = self._steps(self.config.rollout_fragment_length, self.config.explore, env_steps)
             else:
-                self._reseed(np.random.SeedSequence(self.config.seed, spawn_key=batch.spawn_key))
+                entropy = self.config.seed if batch.entropy is None else batch.entropy
+                self._reseed(np.random.SeedSequence(entropy, spawn_key=batch.spawn_key))
                 columns = self._whole_episodes(batch.num_episodes, batch.num_env_steps, self.config.explore)
         except EnvironmentFailed as failed:
             return Rollout(None, 0, Episodes(), self._weights_version, num_failures=self._num_failures, error=str(failed))
@@ -241,21 +244,22 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         while True:
             if blocks and (num_ended >= quota).all():
                 played = concatenate(blocks)
-                counts = (episode_numbers(played) < quota) & (played.valid | played.dropped)
-                if quota.any() and counts.sum() >= num_env_steps:
+                if ((episode_numbers(played) < quota) & played.played()).sum() >= num_env_steps:
                     break
                 quota += 1
                 continue
             block = self._steps(EPISODE_BLOCK_STEPS, explore, self._env_steps, random_actions)
             blocks.append(block)
-            ends = block.terminated | block.truncated
+            ends = block.ends()
+            if (ends & block.valid).any():
+                self._failures_in_a_row = 0
             num_open = np.where(ends.any(axis=0), ends[::-1].argmax(axis=0), num_open + len(ends))
             num_ended += ends.sum(axis=0)
-            if ((num_open > self.config.max_episode_steps) & (num_ended < quota)).any():
+            too_long = num_open[(num_open > self.config.max_episode_steps) & (num_ended < quota)]
+            if len(too_long):
                 limit = f"max_episode_steps {self.config.max_episode_steps}"
-                raise EnvironmentFailed(f"env {self.config.env!r}: an episode had not ended after {num_open.max()} steps ({limit})")
+                raise EnvironmentFailed(f"env {self.config.env!r}: an episode had not ended after {too_long.max()} steps ({limit})")
         columns = keep_first_episodes(played, quota)
-        self._counter = EpisodeCounter(self.num_envs)
         self._count(columns)
         self._obs = None
         return columns
@@ -301,7 +305,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         truncated |= failed
         if (dropped.any(axis=0) & (dropped | resets).all(axis=0)).any():  # one gives nothing to learn from: new ones may do better
             self._obs = self._restart(FloatingPointError("every observation or reward of an environment's rollout was NaN or infinite"))
-            truncated[-1] = True
+            broken_off = ~done[-1] & ~resets[-1]
+            truncated[-1] |= broken_off
+            dropped[-1] |= broken_off
         return Columns(obs, actions, rewards, terminated, truncated, ~resets & ~dropped, dropped, self._weights_version)
 
     def _count(self, columns: Columns) -> None:

@@ -81,17 +81,18 @@ def reset(envs: VectorEnv[Any, Any, Any], rng: np.random.Generator) -> np.ndarra
 def to_env_actions(space: gym.Space[Any]) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return what makes an environment's actions [N, A] of a policy's, or None where they are the same.
 
-    As with RLlib's `normalize_actions`: a policy for a Box works from -1 to 1, which stands for the Box's bounds, and is clipped there. A
-    coordinate without bounds is left as it is.
+    RLlib calls it `normalize_actions`: a policy for a Box works from -1 to 1, which stands for the Box's bounds, and is clipped there. A
+    coordinate that is not bounded on both sides is only clipped.
     """
     if not isinstance(space, gym.spaces.Box):
         return None
     bounded = space.bounded_below & space.bounded_above
-    low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+    low, high = np.where(bounded, space.low, -1.0).astype(np.float64), np.where(bounded, space.high, 1.0).astype(np.float64)
 
     def unsquash(actions: np.ndarray) -> np.ndarray:
-        scaled = low + (np.clip(actions, -1.0, 1.0) + 1.0) * (high - low) / 2
-        return np.where(bounded, scaled, actions).astype(space.dtype)
+        scaled = low + (np.clip(actions, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        taken: np.ndarray = np.clip(np.where(bounded, scaled, actions).astype(space.dtype), space.low, space.high)
+        return taken
 
     return unsquash
 

@@ -1,10 +1,10 @@
 """Columns of steps: which rows become transitions, and which episodes are counted, against loops that anybody can check."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from algorithms.rollouts.columns import Columns, EpisodeCounter, Episodes, concatenate, finite
+from algorithms.rollouts.columns import Columns, EpisodeCounter, Episodes, concatenate, episode_numbers, finite, keep_first_episodes
 
 # A rollout is written down as one text per environment, a letter per step:
 #     .  goes on          r  resets itself, the step after an end (NEXT_STEP)     F  all environments failed: dropped, and broken off
@@ -194,6 +194,123 @@ def test_concatenated_rollouts_are_one_long_rollout(rollouts: list[Rollout]) -> 
         assert np.array_equal(column, np.concatenate([block.transitions()[name] for block in blocks])), name
     assert whole.weights_version == blocks[-1].weights_version
     assert told(whole.episodes) == ([], [], 0)
+
+
+# Whole episodes
+
+EPISODE_ENDS = "TLFX"
+"""Not the f: a reset that is broken off is no episode."""
+
+
+def slow_whole_episodes(steps: list[str], quota: list[int]) -> tuple[list[list[tuple[int, int]]], int]:
+    """Return the steps (t, n) of each of the first `quota` episodes of every environment, and how many others of them are lost."""
+    kept: list[list[tuple[int, int]]] = []
+    num_lost = 0
+    for n, text in enumerate(steps):
+        episode: list[tuple[int, int]] = []
+        number = num_dropped = 0
+        for t, letter in enumerate(text):
+            if letter in VALID and number < quota[n]:
+                episode.append((t, n))
+            num_dropped += letter in DROPPED
+            if letter in EPISODE_ENDS:
+                if number < quota[n]:
+                    kept += [] if num_dropped else [episode]
+                    num_lost += num_dropped > 0
+                episode, number, num_dropped = [], number + 1, 0
+    return kept, num_lost
+
+
+def test_episode_numbers_by_hand() -> None:
+    """The row after an end, which resets, is the next episode's; after a failure there is none, and all environments' episodes ended."""
+    numbers = episode_numbers(columns_of(["..Tr.L", "..F..T"], [[0, 0]] * 6))
+    assert numbers.T.tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1]]
+    assert numbers.dtype == np.int64
+    assert episode_numbers(columns_of(["....", "TrTr", "TrX."], [[0, 0, 0]] * 4)).T.tolist() == [[0, 0, 0, 0], [0, 1, 1, 2], [0, 1, 1, 2]]
+
+
+def test_whole_episodes_come_one_after_the_other_without_the_rows_that_reset() -> None:
+    """Environment 0 plays 1, 2, 3 and 5, 6; environment 1 plays 10, 20 and 40 to 60, which a time limit cuts."""
+    columns = columns_of(["..Tr.T", ".Tr..L"], [[1, 10], [2, 20], [3, 77], [77, 40], [5, 50], [6, 60]])
+    batch = columns.whole_episodes()
+    assert set(batch) == {"obs", "actions", "rewards", "ends", "truncated", "last_obs"}
+    assert batch["rewards"].tolist() == [1, 2, 3, 5, 6, 10, 20, 40, 50, 60]
+    assert batch["obs"].tolist() == [[t, 0] for t in (0, 1, 2, 4, 5)] + [[t, 1] for t in (0, 1, 3, 4, 5)]
+    assert batch["actions"].tolist() == [0, 10, 20, 40, 50, 1, 11, 31, 41, 51]
+    assert np.flatnonzero(batch["ends"]).tolist() == [2, 4, 6, 9]
+    assert batch["truncated"].tolist() == [False, False, False, True]
+    assert batch["last_obs"].tolist() == [[3, 0], [6, 0], [2, 1], [6, 1]]  # what the last step led to
+    assert [batch[name].dtype for name in ("obs", "rewards", "ends", "truncated", "last_obs")] == [
+        np.float32,
+        np.float32,
+        bool,
+        bool,
+        np.float32,
+    ]
+
+
+def test_an_episode_that_terminates_in_its_last_step_allowed_is_not_truncated() -> None:
+    columns = columns_of([".T"], [[1], [2]])
+    columns.truncated[1, 0] = True
+    assert columns.whole_episodes()["truncated"].tolist() == [False]
+
+
+def test_only_the_first_episodes_are_kept_and_no_row_after_the_last_of_them() -> None:
+    """One of environment 0 and two of environment 1. The former goes on with a second, in which a step was dropped: it isn't lost."""
+    columns = columns_of(["..Tr.X..", ".Tr.Tr.T"], [[1, 10], [2, 20], [3, 77], [77, 40], [5, 50], [6, 77], [7, 70], [8, 80]])
+    kept = keep_first_episodes(columns, np.array([1, 2]))
+    assert kept.valid.T.tolist() == [[True, True, True, False, False], [True, True, False, True, True]]
+    assert kept.whole_episodes()["rewards"].tolist() == [1, 2, 3, 10, 20, 40, 50]
+    assert kept.whole_episodes()["last_obs"].tolist() == [[3, 0], [2, 1], [5, 1]]
+    assert (len(kept.obs), kept.env_steps(), int(kept.dropped.sum())) == (6, 7, 0)
+    assert told(EpisodeCounter(2).count(kept)) == ([30.0, 6.0, 90.0], [2, 3, 2], 0)
+    assert columns.env_steps() == 12  # as before
+
+
+def test_an_environment_may_have_no_share() -> None:
+    kept = keep_first_episodes(columns_of(["Tr.T", ".T.."], [[1, 10], [2, 20], [3, 30], [4, 40]]), np.array([0, 1]))
+    assert kept.whole_episodes()["rewards"].tolist() == [10, 20]
+
+
+def test_an_episode_with_a_dropped_step_is_left_out_whole_and_counts_as_one() -> None:
+    """The first of environment 0 is lost, by a step in its midst; the failure ends the second, and the first of environment 1."""
+    columns = columns_of([".x.Tr.F..T", "......F.Tr"], [[t, 10 * t] for t in range(10)])
+    kept = keep_first_episodes(columns, np.array([3, 2]))
+    assert kept.whole_episodes()["rewards"].tolist() == [7, 8, 9, 70, 80]
+    assert int(kept.dropped.sum()) == 3
+    assert told(EpisodeCounter(2).count(kept)) == ([150.0, 24.0], [2, 3], 3)
+    assert keep_first_episodes(columns, np.array([2, 1])).env_steps() == 0
+
+
+def test_a_reset_that_is_broken_off_is_no_episode() -> None:
+    """Environment 1 ends after 1 + 2 and is resetting itself when environment 0 fails: its second episode is the one after that."""
+    columns = columns_of(["..F.T", ".Tf.T"], [[10, 1], [20, 2], [0, 0], [30, 4], [40, 5]])
+    assert episode_numbers(columns)[:, 1].tolist() == [0, 0, 1, 1, 1]
+    assert told(EpisodeCounter(2).count(keep_first_episodes(columns, np.array([1, 2])))) == ([3.0, 9.0], [2, 2], 1)
+
+
+@settings(deadline=None)
+@given(rollouts=consecutive_rollouts(), data=st.data())
+def test_the_episodes_kept_are_those_that_a_slow_loop_keeps(rollouts: list[Rollout], data: st.DataObject) -> None:
+    columns = concatenate(all_columns(rollouts))
+    steps = ["".join(steps[n] for steps, _ in rollouts) for n in range(len(rollouts[0][0]))]
+    quota = [data.draw(st.integers(0, sum(text.count(letter) for letter in EPISODE_ENDS))) for text in steps]
+    assume(any(quota))
+    episodes, num_lost = slow_whole_episodes(steps, quota)
+    kept = keep_first_episodes(columns, np.array(quota))
+    batch = kept.whole_episodes()
+    rows = [row for episode in episodes for row in episode]
+    assert batch["obs"].tolist() == [[t, n] for t, n in rows]
+    assert batch["actions"].tolist() == [10 * t + n for t, n in rows]
+    assert batch["rewards"].tolist() == [columns.rewards[t, n] for t, n in rows]
+    assert batch["ends"].tolist() == [row == episode[-1] for episode in episodes for row in episode]
+    assert batch["truncated"].tolist() == [steps[n][t] in TRUNCATED for t, n in (episode[-1] for episode in episodes)]
+    assert batch["last_obs"].tolist() == [[t + 1, n] for t, n in (episode[-1] for episode in episodes)]
+    counted = EpisodeCounter(len(steps)).count(kept)
+    assert (sorted(counted.lengths.tolist()), counted.num_lost) == (sorted(map(len, episodes)), num_lost)
+    assert kept.env_steps() == len(rows)
+    assert kept.weights_version == columns.weights_version
+    assert len(kept.obs) == len(kept.actions) + 1
 
 
 def test_finite_looks_at_every_number_of_a_step() -> None:

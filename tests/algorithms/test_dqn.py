@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +44,13 @@ def metrics(result: dict[str, Any]) -> dict[str, float]:
     return {name: result["env_runners"].get(name) for name in names} | result["learners"]["default_policy"] | {"epsilon": result["epsilon"]}
 
 
-@pytest.fixture
-def built(ray_address: str) -> Iterator[Any]:
-    """Build algorithms that are stopped at the end."""
-    algorithms: list[DQN] = []
-
-    def build(configured: DQNConfig) -> DQN:
-        algorithms.append(configured.build_algo())
-        return algorithms[-1]
-
-    yield build
-    for algorithm in algorithms:
-        algorithm.stop()
-
-
 @pytest.fixture(scope="module")
 def curve(ray_address: str) -> list[dict[str, float]]:
     """What five iterations report with one env runner and the learner in this process."""
     algorithm = config().build_algo()
     reports = [metrics(algorithm.train()) for _ in range(5)]
     algorithm.stop()
+    shutil.rmtree(algorithm.logdir, ignore_errors=True)
     return reports
 
 

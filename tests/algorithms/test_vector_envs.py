@@ -11,15 +11,22 @@ from gymnasium.envs.classic_control.acrobot import AcrobotEnv
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ray.rllib.utils.spaces.space_utils import unsquash_action
 
 from algorithms.rollouts.vector_envs import (
     as_creator,
     make_one,
     make_vector_env,
     require_discrete_actions,
+    require_discrete_or_box_actions,
     require_vector_obs,
     reset,
+    to_env_actions,
 )
+
+INF = float("inf")
 
 
 class Corridor(gym.Env[np.ndarray, int]):
@@ -212,6 +219,87 @@ def test_actions_other_than_0_to_n_are_refused(space: gym.Space[Any]) -> None:
     with pytest.raises(ValueError, match=re.escape(f"env 'Corridor' must have discrete actions from 0 on, not {space}")):
         require_discrete_actions(Corridor, space)
     require_discrete_actions("CartPole-v1", Discrete(2))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Discrete(3, start=1),
+        MultiDiscrete([2, 2]),
+        gym.spaces.MultiBinary(2),
+        Box(-1, 1, ()),
+        Box(-1, 1, (2, 2)),
+        Box(0, 9, (2,), np.int64),
+        Box(0, 255, (2,), np.uint8),
+        gym.spaces.Dict(a=Box(-1, 1)),
+    ],
+    ids=str,
+)
+def test_actions_that_are_neither_0_to_n_nor_vectors_of_real_numbers_are_refused(space: gym.Space[Any]) -> None:
+    with pytest.raises(ValueError) as refused:
+        require_discrete_or_box_actions(Corridor, space)
+    assert str(refused.value) == f"env 'Corridor' must have discrete actions from 0 on, or vectors of real numbers, not {space}"
+
+
+@pytest.mark.parametrize("space", [Discrete(1), Discrete(5), Box(-1, 1, (2,)), Box(-INF, INF, (1,), np.float64)], ids=str)
+def test_actions_that_are_0_to_n_or_vectors_of_real_numbers_are_taken(space: gym.Space[Any]) -> None:
+    require_discrete_or_box_actions("Some-v0", space)
+
+
+def env_actions(space: gym.Space[Any], actions: Any) -> np.ndarray:
+    """Return what the environment is given for these of a policy."""
+    convert = to_env_actions(space)
+    assert convert is not None
+    return convert(np.array(actions, space.dtype))
+
+
+def test_minus_1_to_1_stand_for_the_bounds() -> None:
+    """In [-2, 2] and in [0, 10]: the bounds, the middle, and 3/4 and 1/4 of the way."""
+    space = Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32))
+    given = [[-1, -1], [1, 1], [0, 0], [0.5, -0.5]]
+    assert env_actions(space, given).tolist() == [[-2, 0], [2, 10], [0, 5], [1, 2.5]]
+
+
+def test_what_is_beyond_them_is_clipped() -> None:
+    assert env_actions(Box(-2, 6, (2,)), [[-1.5, 7.0], [INF, -INF]]).tolist() == [[-2, 6], [6, -2]]
+
+
+def test_a_number_without_both_bounds_is_only_clipped() -> None:
+    space = Box(np.array([-2, -INF, -INF, 0], np.float32), np.array([2, INF, 1, INF], np.float32))
+    assert env_actions(space, [[3, 30, 300, -3000], [0.5, 0.5, 0.5, 0.5]]).tolist() == [[2, 30, 1, 0], [1, 0.5, 0.5, 0.5]]
+
+
+def test_discrete_actions_are_the_environments_own() -> None:
+    assert to_env_actions(Discrete(3)) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_environment_is_given_numbers_of_its_dtype_and_the_policys_stay(dtype: type) -> None:
+    space = Box(-3, 3, (2,), dtype)
+    convert, actions = to_env_actions(space), np.array([[0.5, -2.0]], np.float32)
+    assert convert is not None
+    assert convert(actions).dtype == dtype
+    assert convert(actions).tolist() == [[1.5, -3.0]]
+    assert actions.tolist() == [[0.5, -2.0]]
+
+
+BOUNDS = st.floats(-1000, 1000, width=32)
+
+
+@settings(deadline=None)
+@given(low=BOUNDS, high=BOUNDS, actions=st.lists(st.floats(-2, 2, width=32), min_size=3, max_size=3))
+def test_actions_are_those_that_rllib_would_pass_on(low: float, high: float, actions: list[float]) -> None:
+    space = Box(min(low, high), max(low, high), (3,))
+    theirs = unsquash_action(np.array(actions, np.float32), space)
+    np.testing.assert_allclose(env_actions(space, [actions])[0], theirs, rtol=1e-5, atol=1e-3)
+
+
+@settings(deadline=None)
+@given(low=BOUNDS, high=BOUNDS)
+def test_no_action_is_out_of_bounds_by_rounding(low: float, high: float) -> None:
+    """Environments may assert that: Box(-0.4, 0.7) gets 0.70000005."""
+    space = Box(min(low, high), max(low, high), (2,))
+    assert space.contains(env_actions(space, [[-1, 1]])[0])
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.envs.classic_control import CartPoleEnv
-from gymnasium.wrappers import TimeLimit
+from faulty_envs import Deadly, Endless, Flaky, Hanging, Nan
 from ray import cloudpickle
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
@@ -26,21 +24,6 @@ from workflows.common.results import load_history, load_trials
 DEADLINE_S = 120
 
 
-@pytest.fixture
-def built(ray_address: str) -> Iterator[Callable[[DQNConfig], DQN]]:
-    """Build algorithms that are stopped at the end."""
-    cloudpickle.register_pickle_by_value(__import__(__name__))  # the runners' processes can't import this module
-    algorithms: list[DQN] = []
-
-    def build(config: DQNConfig) -> DQN:
-        algorithms.append(config.build_algo())
-        return algorithms[-1]
-
-    yield build
-    for algorithm in algorithms:
-        algorithm.stop()
-
-
 def config(env: Any, num_env_runners: int = 0, env_config: dict[str, Any] | None = None, **faults: Any) -> DQNConfig:
     return (
         DQNConfig()
@@ -51,28 +34,6 @@ def config(env: Any, num_env_runners: int = 0, env_config: dict[str, Any] | None
         .fault_tolerance(**faults)
         .debugging(seed=3)
     )
-
-
-class Flaky(gym.Wrapper[np.ndarray, int, np.ndarray, int]):
-    """CartPole of at most 100 steps that raises now and then."""
-
-    def __init__(self, env_config: dict[str, Any]) -> None:
-        super().__init__(TimeLimit(CartPoleEnv(), 100))
-        self._rng, self._share = np.random.default_rng(), env_config.get("share", 0.01)
-
-    def step(self, action: int) -> Any:
-        if self._rng.random() < self._share:
-            raise OSError("the emulator is gone")
-        return super().step(action)
-
-
-class Nan(Flaky):
-    """The same, but it gives NaN: in an observation, in a reward."""
-
-    def step(self, action: int) -> Any:
-        obs, reward, *rest = gym.Wrapper.step(self, action)
-        draw = self._rng.random()
-        return obs * (np.nan if draw < self._share else 1), reward * (np.nan if draw > 1 - self._share else 1), *rest
 
 
 @pytest.mark.parametrize("num_env_runners", [0, 1])
@@ -108,33 +69,16 @@ def test_an_environment_that_keeps_failing_ends_the_training_with_its_own_error(
         algorithm.train()
 
 
+def test_an_evaluation_whose_episodes_never_end_is_an_error(built: Any) -> None:
+    algorithm = built(config(Endless).training(max_episode_steps=200).evaluation(evaluation_interval=1))
+    with pytest.raises(EnvironmentFailed, match=r"Endless.*an episode had not ended after 2.. steps \(max_episode_steps 200\)"):
+        algorithm.train()
+
+
 def test_failures_are_not_tolerated_where_that_was_asked_for(built: Any) -> None:
     algorithm = built(config(Flaky, 0, {"share": 1.0}, restart_failed_sub_environments=False))
     with pytest.raises(EnvironmentFailed, match="failed 1 times"):
         algorithm.train()
-
-
-class Hanging(Flaky):
-    """Hangs once, in the first process that steps it."""
-
-    def step(self, action: int) -> Any:
-        try:
-            self._marker.touch(exist_ok=False)
-        except FileExistsError:
-            return gym.Wrapper.step(self, action)
-        while True:
-            time.sleep(1)
-
-    def __init__(self, env_config: dict[str, Any]) -> None:
-        super().__init__(env_config)
-        self._marker = Path(env_config["marker"])
-
-
-class Deadly(Flaky):
-    """Takes its process with it."""
-
-    def step(self, action: int) -> Any:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -224,7 +168,7 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_replay_inc
     )
     options = train_dqn.DQNOptions(num_steps_sampled_before_learning_starts=100)
     asked = training.Training(
-        "train_dqn", options, lambda: train_dqn.configure(options, False).callbacks(KillsTheLearnerOnce), lambda: None
+        "train_dqn", options, lambda: train_dqn.configure(options, False).callbacks(KillsTheLearnerOnce), train_dqn.require_spaces
     )
     run_dir = tmp_path / "run"
     run_dir.mkdir()

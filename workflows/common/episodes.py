@@ -98,7 +98,8 @@ def record(creator: Any, env_config: dict[str, Any], act: Callable[[Any], Any], 
                 yield np.ascontiguousarray(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])  # H.264 wants even sizes
                 if ended:
                     return
-                obs, reward, terminated, truncated, _ = env.step(int(act(np.asarray(obs)[None])[0]))
+                action = act(np.asarray(obs)[None])[0]
+                obs, reward, terminated, truncated, _ = env.step(action if action.ndim else action.item())
                 rewards.append(float(reward))
                 ended = terminated or truncated
 

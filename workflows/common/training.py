@@ -84,8 +84,8 @@ class Training:
     """The algorithm's hyperparameters: the preset with the flags over it."""
     config: Callable[[], Any]
     """Makes the algorithm's RLlib configuration with these options; called once Ray may be imported."""
-    check_env: Callable[[], None]
-    """Raises ValueError where the environment can't be made, or does not suit the algorithm; needs no Ray."""
+    require_spaces: Callable[[str, Any, Any], None]
+    """Raises ValueError where the algorithm can't learn on this environment with its observation and action space; needs no Ray."""
 
 
 def run(flags: TrainingFlags, training: Training) -> int:
@@ -94,10 +94,7 @@ def run(flags: TrainingFlags, training: Training) -> int:
     Raises UsageError for whatever is wrong with the flags or their surroundings, before anything is written.
     """
     run_dir = run_folder.choose(flags, training.program, training.options)
-    try:
-        training.check_env()
-    except ValueError as error:
-        raise UsageError(f"--env: {error}") from None
+    _require_env(flags.env, training)
     from workflows.common import console, results, state, training_view
     from workflows.common.cluster import connected, require_resources
 
@@ -120,6 +117,18 @@ def run(flags: TrainingFlags, training: Training) -> int:
             state.keep(run_dir)
             results.write_tables(run_dir)
     return training_view.summary(run_dir, training.program, _stop_return(flags))
+
+
+def _require_env(env: str, training: Training) -> None:
+    """Raise UsageError where the environment can't be made, or does not suit the algorithm."""
+    from algorithms.rollouts import vector_envs
+
+    try:
+        single = vector_envs.make_one(env, {})
+        training.require_spaces(env, single.observation_space, single.action_space)
+        single.close()  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise UsageError(f"--env: {error}") from None
 
 
 def _resources(flags: TrainingFlags) -> dict[str, float]:

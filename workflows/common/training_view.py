@@ -75,6 +75,8 @@ def line(result: dict[str, Any], greedy: float | None) -> str:
     ]
     if "epsilon" in result:
         parts.append(f"epsilon {result['epsilon']:.2f}")
+    if (entropy := result["learners"]["default_policy"].get("entropy")) is not None:
+        parts.append(f"entropy {entropy:.2f}")
     return "  ".join([*parts, *faults(result)])
 
 
