@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-BENCHMARKS := gan_throughput cvae_throughput tune_overhead rollout_throughput
+BENCHMARKS := gan_throughput cvae_throughput tune_overhead rollout_throughput gradient_variance reinforce_time_to_solve
 .DEFAULT_GOAL := help
-.PHONY: help install data gan cvae test check bench
+.PHONY: help install data gan cvae test slow check bench
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,13 +27,16 @@ cvae: $(STAMP) ## search CVAE hyperparameters on MNIST (about nine minutes on tw
 	@$(BIN)/python -m algorithms.mnist || true
 	@$(BIN)/python workflows/tune_cvae.py
 
-test: $(STAMP) ## run the tests
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## run the tests, but for those that take long
+	@$(BIN)/python -m pytest -m "not slow"
+
+slow: $(STAMP) ## run the tests that take long
+	@$(BIN)/python -m pytest -m slow
 
 check: $(STAMP) ## lint, formatting, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## run the benchmarks that need no peer installed (a quarter of an hour); each writes its figures to benchmarks/results/
+bench: $(STAMP) ## run the benchmarks that need no peer installed (half an hour); each writes its figures to benchmarks/results/
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done

@@ -1,7 +1,8 @@
 """Variance of three REINFORCE estimators at a fixed policy on CartPole-v1: total return, reward to go, reward to go less a value network.
 
-The policy is the preset's, trained until episodes average 150 and then left alone; a policy a seed. With gamma = 1 all three estimate one
-and the same gradient (docs/theory.md), of the same episodes. The value network is fitted beforehand, to other episodes of the policy.
+The policy is the preset's, trained until a batch of episodes averages 150 and then left alone; a policy a seed. With gamma = 1 all three
+estimate one and the same gradient (docs/theory.md), here from the same episodes. The value network is fitted beforehand, to other episodes
+of the policy.
 
 variance     trace of the covariance of one episode's estimate
 episodes     variance / |gradient|^2: so many episodes in a batch, and the noise of its gradient is as large as the gradient itself
@@ -41,7 +42,8 @@ NUM_BOOTSTRAPS = 400
 def trained(seed: int, stop_return: float) -> tuple[Any, dict[str, Any]]:
     """Return an algorithm whose policy is good enough, and how it became so."""
     config = REINFORCEConfig().environment(ENV).training(**asdict(OPTIONS)).env_runners(num_env_runners=0).debugging(seed=seed)
-    algo = config.reporting(min_sample_timesteps_per_iteration=1).build_algo()
+    config.reporting(min_sample_timesteps_per_iteration=1, metrics_num_episodes_for_smoothing=OPTIONS.num_episodes_per_train_batch)
+    algo = config.build_algo()
     for _ in range(MOST_ITERATIONS):
         results = algo.train()
         if results[ENV_RUNNER_RESULTS][EPISODE_RETURN_MEAN] >= stop_return:
@@ -132,7 +134,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     labels = ("total return", "reward to go", "reward to go\nless values")
     figure, axes = pyplot.subplots(figsize=(7.5, 3.2), layout="constrained")
@@ -143,13 +145,18 @@ def draw(rows: list[dict[str, Any]]) -> None:
         label = f"seed {row['seed']}: mean return {row['mean_return']:.0f}"
         axes.errorbar(found, np.arange(3) + height, xerr=np.abs(bounds - found), fmt="o", markersize=5, capsize=3, label=label)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.set_yticks(range(3), labels)
     axes.set_ylim(2.6, -0.6)
     axes.grid(axis="x", which="both", alpha=0.25)
     axes.set_xlabel(
-        "variance of an episode's estimate / squared norm of the gradient\n(episodes until a batch's noise is as large as the gradient)"
+        "variance of an episode's estimate / squared norm of the gradient:\nepisodes until a batch's noise is as large as the gradient"
     )
-    axes.set_title(f"{ENV}: three estimators of one gradient, each at {len(rows)} fixed policies", fontsize=10)
+    axes.set_title(
+        f"{ENV}: three estimators of one gradient, each at {len(rows)} fixed policies\n(intervals of the variance: 95%)", fontsize=10
+    )
     axes.legend(fontsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -161,12 +168,12 @@ def draw(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="how many policies: seeds 0, 1, ...")
-    parser.add_argument("--stop-return", type=float, default=150.0, help="mean return of the last 100 episodes at which training ends")
+    parser.add_argument("--stop-return", type=float, default=150.0, help="mean return of a batch at which training ends")
     parser.add_argument("--episodes", type=int, default=2000, help="episodes of each policy that are measured")
     parser.add_argument("--vf-episodes", type=int, default=1000, help="episodes that its value network is fitted to")
     flags = parser.parse_args()
     if importlib.util.find_spec("matplotlib") is None:
-        parser.exit(2, "matplotlib is not installed; pip install -e '.[bench]' does it\n")
+        parser.exit(2, "matplotlib is not installed; pip install -e '.[bench]', or make install, does it\n")
     torch.set_num_threads(1)
     rows = []
     with connected("local"):
@@ -180,9 +187,8 @@ def main() -> None:
             )
             for name in ESTIMATORS:
                 low, high = row[name]["variance_95"]
-                print(
-                    f"  {name:<24} variance {row[name]['variance']:10.4g} ({low:.4g} to {high:.4g}), {row[name]['episodes']:8.1f} episodes"
-                )
+                noise = f"{row[name]['episodes']:8.1f} episodes"
+                print(f"  {name:<24} variance {row[name]['variance']:10.4g} ({low:.4g} to {high:.4g}), {noise}")
 
     record: dict[str, Any] = {"unit": "trace of the covariance of one episode's gradient", "env": ENV, "gamma": GAMMA}
     for name in [name for name in rows[0] if "_per_" in name]:

@@ -47,7 +47,7 @@ def test_the_rllib_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert (tmp_path / "checkpoint" / "policy.safetensors").exists()
 
 
-@pytest.mark.parametrize("workflow", ["tune_gan", "tune_cvae", "train_dqn", "sample", "play"])
+@pytest.mark.parametrize("workflow", ["tune_gan", "tune_cvae", "train_dqn", "train_reinforce", "sample", "play"])
 def test_every_flag_it_names_exists(workflow: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(f"workflows.{workflow}").main(["--help"])

@@ -29,9 +29,9 @@ class CategoricalPolicy(nn.Module):
         return self(obs_BS).argmax(dim=1)  # type: ignore[no-any-return]
 
     def sample(self, obs_BS: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return actions drawn from the policy; int64 [B]. The largest of p / Exponential(1) is action a with probability p_a."""
-        probs_BA = self(obs_BS).softmax(dim=1)
-        actions_B: Tensor = (probs_BA / torch.empty_like(probs_BA).exponential_(generator=generator)).argmax(dim=1)
+        """Return actions drawn from the policy; int64 [B]. The largest of logit - log Exponential(1) is action a with probability p_a."""
+        logits_BA = self(obs_BS)
+        actions_B: Tensor = (logits_BA - torch.empty_like(logits_BA).exponential_(generator=generator).log()).argmax(dim=1)
         return actions_B
 
     def log_probs_and_entropies(self, obs_BS: Tensor, actions_B: Tensor) -> tuple[Tensor, Tensor]:

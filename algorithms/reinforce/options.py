@@ -52,7 +52,7 @@ class REINFORCEOptions:
     initial_log_std: float = 0.0
     """Where the logarithm of a Gaussian policy's standard deviation begins; actions are from -1 to 1."""
     num_envs_per_env_runner: int = 16
-    """Environments that an env runner steps together."""
+    """Environments that an env runner steps together; more of them than its episodes of a batch step for nothing."""
     max_episode_steps: int = 100_000
     """Steps after which an episode that goes on counts as one that never ends, an error; looked at every 16 steps."""
 

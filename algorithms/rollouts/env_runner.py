@@ -241,10 +241,10 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         quota[: num_episodes % self.num_envs] += 1
         blocks: list[Columns] = []
         num_ended, num_open = np.zeros(self.num_envs, np.int64), np.zeros(self.num_envs, np.int64)
+        lengths = np.zeros((1, self.num_envs), np.int64)  # of every environment's episodes so far
         while True:
             if blocks and (num_ended >= quota).all():
-                played = concatenate(blocks)
-                if ((episode_numbers(played) < quota) & played.played()).sum() >= num_env_steps:
+                if lengths[np.arange(len(lengths))[:, None] < quota].sum() >= num_env_steps:
                     break
                 quota += 1
                 continue
@@ -253,13 +253,16 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             ends = block.ends()
             if (ends & block.valid).any():
                 self._failures_in_a_row = 0
+            numbers = num_ended + episode_numbers(block)
+            lengths = np.pad(lengths, ((0, max(0, numbers.max() + 1 - len(lengths))), (0, 0)))
+            np.add.at(lengths, (numbers, np.arange(self.num_envs)), block.played())
             num_open = np.where(ends.any(axis=0), ends[::-1].argmax(axis=0), num_open + len(ends))
             num_ended += ends.sum(axis=0)
             too_long = num_open[(num_open > self.config.max_episode_steps) & (num_ended < quota)]
             if len(too_long):
                 limit = f"max_episode_steps {self.config.max_episode_steps}"
                 raise EnvironmentFailed(f"env {self.config.env!r}: an episode had not ended after {too_long.max()} steps ({limit})")
-        columns = keep_first_episodes(played, quota)
+        columns = keep_first_episodes(concatenate(blocks), quota)
         self._count(columns)
         self._obs = None
         return columns

@@ -105,8 +105,8 @@ class Episodes:
         """The episodes of these numbers, one after the other."""
         steps_E = torch.arange(len(self.ends_B)).split(self.lengths_E.tolist())
         steps_B = torch.cat([steps_E[number] for number in numbers_N.tolist()])
-        of_steps = (x[steps_B] for x in (self.states_B, self.actions_B, self.rewards_B, self.ends_B))
-        return Episodes(*of_steps, self.chance_E[numbers_N], self.last_states_E[numbers_N])
+        states_B, actions_B, rewards_B, ends_B = (x[steps_B] for x in (self.states_B, self.actions_B, self.rewards_B, self.ends_B))
+        return Episodes(states_B, actions_B, rewards_B, ends_B, self.chance_E[numbers_N], self.last_states_E[numbers_N])
 
     def drawn(self, num_episodes: int, seed: int) -> Tensor:
         """Numbers of episodes drawn with their probabilities."""
@@ -139,14 +139,29 @@ PROBS_E = ALL.probs()
 STATES_B = ALL.states_B
 
 
-def expected_return(theta_SA: Tensor, gamma: float) -> Tensor:
-    """J, by going backwards from the last step: no episode is listed."""
-    value = [torch.zeros((), dtype=torch.float64)] * (S + 1)
-    pi_SA = theta_SA.softmax(dim=1)
+REWARD_SAN, CHANCE_SAN, START_S = (torch.zeros(*shape, dtype=torch.float64) for shape in ((S, A, S + 1), (S, A, S + 1), (S,)))
+for (s, a), chances in TRANSITIONS.items():
+    for n, p in chances.items():
+        REWARD_SAN[s, a, n], CHANCE_SAN[s, a, n] = reward(s, a, n), p
+for s, p in STARTS.items():
+    START_S[s] = p
+"""The process once more, as arrays by state, action and next state, of which the last is END."""
+
+
+def action_values(pi_SA: Tensor, gamma: float) -> list[Tensor]:
+    """Q(s, a) at every step of an episode, by going backwards from the last: no episode is listed."""
+    q_SA = torch.zeros(S, A, dtype=torch.float64)
+    q_by_time: list[Tensor] = []
     for _ in range(HORIZON):
-        of_action = {(s, a): sum(p * (reward(s, a, n) + gamma * value[n]) for n, p in TRANSITIONS[s, a].items()) for s, a in TRANSITIONS}
-        value = [sum(pi_SA[s, a] * of_action[s, a] for a in range(A)) for s in range(S)] + [value[END]]  # type: ignore[misc]
-    return torch.stack([p * value[s] for s, p in STARTS.items()]).sum()
+        value_N = torch.cat([(pi_SA * q_SA).sum(dim=1), torch.zeros(1, dtype=torch.float64)])
+        q_SA = (CHANCE_SAN * (REWARD_SAN + gamma * value_N)).sum(dim=2)
+        q_by_time.insert(0, q_SA)
+    return q_by_time
+
+
+def expected_return(theta_SA: Tensor, gamma: float) -> Tensor:
+    pi_SA = theta_SA.softmax(dim=1)
+    return (START_S[:, None] * pi_SA * action_values(pi_SA, gamma)[0]).sum()
 
 
 def exact_gradient(gamma: float) -> Tensor:
@@ -167,9 +182,11 @@ class Estimator:
         returns_of = losses.total_returns if self.name == "total_return" else losses.rewards_to_go
         return returns_of(episodes.rewards_B, episodes.ends_B, self.gamma)
 
+    def discounts(self, episodes: Episodes) -> Tensor:
+        return (self.gamma if self.from_start else 1.0) ** losses.ages(episodes.ends_B).double()
+
     def weights(self, episodes: Episodes, baseline_B: Tensor | float = 0.0) -> Tensor:
-        advantages_B = self.returns(episodes) - baseline_B
-        return advantages_B * self.gamma ** losses.ages(episodes.ends_B).double() if self.from_start else advantages_B
+        return (self.returns(episodes) - baseline_B) * self.discounts(episodes)
 
 
 UNBIASED = [
@@ -181,7 +198,7 @@ UNBIASED = [
 TOTAL, TO_GO = UNBIASED[0], UNBIASED[2]
 USUAL = Estimator("reward_to_go", 0.8)
 """All steps count alike: not the gradient of the discounted return, see below."""
-BASELINES_B = {"none": 0.0, "constant": 1.7, "of_state": BASELINE_S[STATES_B]}
+BASELINES_B: dict[str, Tensor | float] = {"none": 0.0, "constant": 1.7, "of_state": BASELINE_S[STATES_B]}
 estimators = pytest.mark.parametrize("estimator", UNBIASED, ids=lambda e: f"{e.name}-{e.gamma}")
 baselines = pytest.mark.parametrize("baseline", BASELINES_B)
 
@@ -284,20 +301,11 @@ def test_a_baseline_of_the_action_moves_it_by_its_own_gradient() -> None:
 
 def usual_direction(theta_SA: Tensor, gamma: float = USUAL.gamma) -> Tensor:
     """The sum over steps of P(s_t = s) sum_a grad pi(a|s) Q(s, a), Q discounted and visits not: forwards and backwards in time; [D]."""
-    pi_SA = theta_SA.softmax(dim=1)
-    q_SA = torch.zeros(S, A, dtype=torch.float64)
-    q_by_time = []
-    for _ in range(HORIZON):
-        v = [*(pi_SA * q_SA).sum(dim=1), torch.zeros((), dtype=torch.float64)]
-        rows = [[sum(p * (reward(s, a, n) + gamma * v[n]) for n, p in TRANSITIONS[s, a].items()) for a in range(A)] for s in range(S)]
-        q_SA = torch.stack([torch.stack(row) for row in rows])  # type: ignore[arg-type]
-        q_by_time.insert(0, q_SA)
-    at_S = torch.tensor([STARTS.get(s, 0.0) for s in range(S)], dtype=torch.float64)
+    pi_SA, at_S = theta_SA.softmax(dim=1), START_S
     total_SA = torch.zeros(S, A, dtype=torch.float64)
-    for q_SA in q_by_time:
-        total_SA = total_SA + at_S[:, None] * pi_SA * (q_SA - (pi_SA * q_SA).sum(dim=1, keepdim=True))  # grad pi is pi (1 - pi)
-        moved = [sum(at_S[s] * pi_SA[s, a] * TRANSITIONS[s, a].get(n, 0.0) for s, a in TRANSITIONS) for n in range(S)]
-        at_S = torch.stack(moved)  # type: ignore[arg-type]
+    for q_SA in action_values(pi_SA, gamma):
+        total_SA = total_SA + at_S[:, None] * pi_SA * (q_SA - (pi_SA * q_SA).sum(dim=1, keepdim=True))  # pi = softmax(theta)
+        at_S = ((at_S[:, None] * pi_SA)[:, :, None] * CHANCE_SAN).sum(dim=(0, 1))[:S]
     return total_SA.flatten()
 
 
@@ -324,19 +332,13 @@ def test_that_direction_is_the_gradient_of_no_function() -> None:
 def test_bootstrapping_a_time_limit_gives_the_first_steps_part_of_the_endless_gradient() -> None:
     """With the true values: sum over t < HORIZON of P(s_t = s) sum_a grad pi(a|s) Q(s, a), Q of the process that no time limit cuts."""
     gamma, pi_SA = USUAL.gamma, THETA_SA.softmax(dim=1)
-    reward_S, step_SS = torch.zeros(S, dtype=torch.float64), torch.zeros(S, S, dtype=torch.float64)
-    for (s, a), chances in TRANSITIONS.items():
-        for n, p in chances.items():
-            reward_S[s] += pi_SA[s, a] * p * reward(s, a, n)
-            if n != END:
-                step_SS[s, n] += pi_SA[s, a] * p
-    values_S = torch.linalg.solve(torch.eye(S, dtype=torch.float64) - gamma * step_SS, reward_S)
-    values = [*values_S.tolist(), 0.0]
-    q_SA = torch.zeros(S, A, dtype=torch.float64)
-    for (s, a), chances in TRANSITIONS.items():
-        q_SA[s, a] = sum(p * (reward(s, a, n) + gamma * values[n]) for n, p in chances.items())
+    reward_S = (pi_SA[:, :, None] * CHANCE_SAN * REWARD_SAN).sum(dim=(1, 2))
+    step_SS = (pi_SA[:, :, None] * CHANCE_SAN).sum(dim=1)[:, :S]
+    values_N = torch.zeros(S + 1, dtype=torch.float64)
+    values_N[:S] = torch.linalg.solve(torch.eye(S, dtype=torch.float64) - gamma * step_SS, reward_S)
+    q_SA = (CHANCE_SAN * (REWARD_SAN + gamma * values_N)).sum(dim=2)
     truncated_E = ALL.last_states_E != END
-    last_values_E = torch.where(truncated_E, values_S[ALL.last_states_E.clamp(max=S - 1)], 99.0)  # 99: not to be used
+    last_values_E = torch.where(truncated_E, values_N[ALL.last_states_E], 99.0)  # 99: not to be used
     cut = replace(ALL, rewards_B=losses.bootstrapped(ALL.rewards_B, ALL.ends_B, truncated_E, last_values_E, gamma))
     torch.testing.assert_close(expectation(USUAL.weights(cut)), expectation(q_SA[STATES_B, ALL.actions_B]), atol=1e-6, rtol=0)
     assert (expectation(USUAL.weights(ALL)) - expectation(USUAL.weights(cut))).norm() > 0.01
@@ -438,10 +440,11 @@ def variance(weights_B: Tensor) -> float:
     return (PROBS_E @ (estimates_ED - mean_D).square().sum(dim=1)).item()
 
 
-def best_baseline(weights_B: Tensor) -> tuple[Tensor, Tensor]:
+def best_baseline(estimator: Estimator) -> tuple[Tensor, Tensor]:
     """b*(s) = E[sum over visits of score . estimate] / m(s), and m(s) = E[sum over visits of |score|^2]; [S]."""
-    scores_BD, of_state_BS = ALL.scores(), torch.nn.functional.one_hot(STATES_B, S).double()
-    along_B = (scores_BD * ALL.estimates(weights_B)[ALL.episode_B]).sum(dim=1)
+    scores_BD = ALL.scores() * estimator.discounts(ALL)[:, None]
+    of_state_BS = torch.nn.functional.one_hot(STATES_B, S).double()
+    along_B = (scores_BD * ALL.estimates(estimator.weights(ALL))[ALL.episode_B]).sum(dim=1)
     weight_S = PROBS_E @ ALL.sums(of_state_BS * scores_BD.square().sum(dim=1, keepdim=True))
     return PROBS_E @ ALL.sums(of_state_BS * along_B[:, None]) / weight_S, weight_S
 
@@ -453,14 +456,14 @@ def state_values(estimator: Estimator) -> Tensor:
 
 
 @few_examples
-@given(st.sampled_from(UNBIASED[:3]), st.lists(st.floats(-10, 10), min_size=S, max_size=S))
+@given(st.sampled_from([*UNBIASED, USUAL]), st.lists(st.floats(-10, 10), min_size=S, max_size=S))
 def test_a_baselines_variance_is_the_least_one_plus_its_squared_distance(estimator: Estimator, values: list[float]) -> None:
     """So the best baseline is never worse than none, nor is any between none and twice the best."""
-    returns_B, baseline_S = estimator.weights(ALL), torch.tensor(values, dtype=torch.float64)
-    best_S, weight_S = best_baseline(returns_B)
-    least = variance(returns_B - best_S[STATES_B])
+    baseline_S = torch.tensor(values, dtype=torch.float64)
+    best_S, weight_S = best_baseline(estimator)
+    least = variance(estimator.weights(ALL, best_S[STATES_B]))
     distance = (weight_S * (baseline_S - best_S).square()).sum().item()
-    assert variance(returns_B - baseline_S[STATES_B]) == pytest.approx(least + distance, rel=1e-9)
+    assert variance(estimator.weights(ALL, baseline_S[STATES_B])) == pytest.approx(least + distance, rel=1e-6)
 
 
 def test_the_three_estimators_are_ordered_here_exactly_and_in_draws() -> None:
@@ -470,7 +473,7 @@ def test_the_three_estimators_are_ordered_here_exactly_and_in_draws() -> None:
         "total return": total_B,
         "reward to go": to_go_B,
         "less state values": to_go_B - state_values(TO_GO)[STATES_B],
-        "less the best baseline": to_go_B - best_baseline(to_go_B)[0][STATES_B],
+        "less the best baseline": to_go_B - best_baseline(TO_GO)[0][STATES_B],
     }
     exact = [variance(weights_B) for weights_B in by_weights.values()]
     assert exact[0] > 1.1 * exact[1] > 1.1**2 * exact[2] > 1.1**2 * exact[3]

@@ -112,6 +112,8 @@ class Owner:
 def is_lost(ref: Any) -> bool:
     try:
         ray.get(ref, timeout=1)
+    except ray.exceptions.GetTimeoutError:
+        return False
     except (ray.exceptions.OwnerDiedError, ray.exceptions.ObjectLostError):
         return True
     return False
