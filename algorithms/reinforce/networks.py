@@ -38,7 +38,7 @@ class CategoricalPolicy(nn.Module):
         """Return log pi(a|s) [B] and the entropies of pi(.|s) [B], in nats."""
         log_probs_BA = self(obs_BS).log_softmax(dim=1)
         entropies_B = -(log_probs_BA.exp() * log_probs_BA).sum(dim=1)
-        return log_probs_BA.gather(1, actions_B.unsqueeze(1)).squeeze(1), entropies_B
+        return log_probs_BA.gather(1, actions_B.long().unsqueeze(1)).squeeze(1), entropies_B
 
 
 class GaussianPolicy(nn.Module):

@@ -30,13 +30,13 @@ class REINFORCEOptions:
     num_episodes_per_train_batch: int = 16
     """Whole episodes per update, at least."""
     train_batch_size_per_learner: int = 0
-    """Environment steps per update, at least; 0 asks for episodes alone. Episodes are played to their end."""
+    """Environment steps per update, at least, which the loss is then divided by; 0 asks for episodes alone."""
     lr: Schedule = 5e-3
     """Adam's step size for the policy: a number, or a schedule over environment steps such as 0:0.01,50000:0.001."""
     adam_epsilon: float = 1e-8
     """Adam's epsilon, for policy and value network."""
     grad_clip: float = float("inf")
-    """Largest norm of an update's gradient (`grad_clip_by` is global_norm); inf clips nothing."""
+    """Largest norm of the policy's gradient (`grad_clip_by` is global_norm); inf clips nothing."""
     entropy_coeff: Schedule = 0.0
     """Weight of the entropy bonus: a number, or a schedule over environment steps."""
     vf_lr: Schedule = 1e-2

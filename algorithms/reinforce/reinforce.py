@@ -18,7 +18,7 @@ from algorithms.reinforce.options import REINFORCEOptions
 from algorithms.reinforce.policy import Description, action_sizes
 from algorithms.rollouts import vector_envs
 from algorithms.rollouts.algorithm import RolloutAlgorithm, RolloutConfig
-from algorithms.rollouts.env_runner import EnvironmentFailed, EpisodeBatch
+from algorithms.rollouts.env_runner import EnvironmentFailed, EpisodeBatch, Rollout
 from algorithms.rollouts.learner import Learned, learn
 
 BATCH_SPAWN_KEY = 3
@@ -46,6 +46,7 @@ class REINFORCEConfig(RolloutConfig):
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or REINFORCE)
         self.batch_mode = "complete_episodes"
+        self.sample_timeout_s = 600.0  # a share of a batch takes longer than a few steps; who is silent for so long is replaced
 
     def require_spaces(self, obs: Any, actions: Any) -> None:
         """Raise ValueError unless observations are vectors, and actions discrete or vectors."""
@@ -54,8 +55,12 @@ class REINFORCEConfig(RolloutConfig):
 
     def allowed(self) -> dict[str, tuple[Any, ...]]:
         """Return the values of RLlib's settings that mean something here; others are refused."""
-        allowed = super().allowed() | {"batch_mode": ("complete_episodes",), "normalize_actions": (True,), "clip_actions": (False,)}
-        return allowed if self.in_evaluation else allowed | {"explore": (True,), "rollout_fragment_length": ("auto", RLLIBS_FRAGMENT)}
+        allowed = super().allowed() | {"normalize_actions": (True,), "clip_actions": (False,)}
+        if self.in_evaluation:
+            return allowed
+        return allowed | {
+            "batch_mode": ("complete_episodes",), "explore": (True,), "rollout_fragment_length": ("auto", RLLIBS_FRAGMENT),
+        }  # fmt: skip
 
     def shares(self, batch: int, entropy: int) -> list[EpisodeBatch]:
         """Return what the runners are asked for, together a batch: fixed before an episode is played, so that none is preferred."""
@@ -101,9 +106,9 @@ class REINFORCE(RolloutAlgorithm):
         On-policy: all episodes of a batch are played with the weights that it updates. The runners wait for that update alone.
         """
         self._sums.begin_step(self.iteration)
-        rollouts = self._collector.collect_shares(self.config.shares(self._num_batches, self._entropy))
+        rollouts, learned = self._collect_and_learn()
+        self._collector.count(rollouts)
         self._num_batches += 1
-        learned: Learned = self._on_learner(learn, rollouts=rollouts, env_steps=self._collector.env_steps)
         if learned.weights is not None:
             self._collector.broadcast(learned.weights, learned.weights_version)
         self._collector.ask_shares(self.config.shares(self._num_batches, self._entropy))
@@ -112,6 +117,16 @@ class REINFORCE(RolloutAlgorithm):
         learned.learn_s += fit_s
         self._log(rollouts, learned)
         self._require_episodes(learned.num_updates)
+
+    def _collect_and_learn(self) -> tuple[list[Rollout], Learned]:
+        """Have a batch played and the policy updated; play it again, to the same numbers, where a rollout is lost before the update."""
+        while True:
+            rollouts = self._collector.collect_shares(self.config.shares(self._num_batches, self._entropy))
+            env_steps = self._collector.env_steps + sum(rollout.num_env_steps for rollout in rollouts)
+            learned: Learned = self._on_learner(learn, rollouts=rollouts, env_steps=env_steps)
+            if not learned.num_rollouts_lost:
+                return rollouts, learned
+            self._collector.faults["num_rollouts_lost"] += learned.num_rollouts_lost
 
     def _require_episodes(self, num_updates: int) -> None:
         """Raise EnvironmentFailed where batch after batch has no episode that could be learned from."""

@@ -173,7 +173,11 @@ class RolloutConfig(AlgorithmConfig):
         for name in asked:
             if name in ("fcnet_hiddens", "fcnet_activation"):
                 replace(self.options, **{name: asked[name]})
-            elif name not in self.model_options and (name not in usual or asked[name] != usual[name]):
+            elif name in self.model_options:
+                option = getattr(self.options, name)
+                if asked[name] != option:
+                    raise ValueError(f"model_config {name} must be left out: it is the option {name}, {option!r}, got {asked[name]!r}")
+            elif name not in usual or asked[name] != usual[name]:
                 raise ValueError(f"model_config {name} must be left out: this network has none, got {asked[name]!r}")
 
     def _require_no_episode_callbacks(self) -> None:
@@ -280,6 +284,7 @@ class RolloutAlgorithm(Algorithm):
         super().set_state(state)
         if COLLECTOR in state:
             self._collector.set_state(state[COLLECTOR])
+        self._collector.broadcast(*self._on_learner(policy_weights))
 
     def policy_description(self, module: Any, **common: Any) -> PolicyDescription:
         """Return what describes the module's network besides what is `common` to all policies."""

@@ -92,22 +92,34 @@ class Collector:
         """Return the rollouts that are ready, at least one. Raises EnvironmentFailed, or RuntimeError where no runner comes back."""
         num_remote = self._group.num_remote_env_runners()
         if num_remote and self._config.synchronous:
-            return self.collect_shares([None] * num_remote)
-        if num_remote:
+            rollouts = self.collect_shares([None] * num_remote)
+        elif num_remote:
             self._ask()
-        rollouts = self._counted(self._answers() if num_remote else [self._collect_here(None)])
-        if num_remote:
+            rollouts = _without_errors(self._answers())
+        else:
+            rollouts = self.collect_shares([None])
+        self.count(rollouts)
+        if num_remote and not self._config.synchronous:
             self._ask()  # so that nobody waits while the learner learns
         return rollouts
 
     def collect_shares(self, shares: list[Share]) -> list[Rollout]:
-        """Return the rollout of every share, in order; the shares of runners that die or hang are asked of others. Raises as `collect`."""
+        """Return the rollout of every share, in order, not yet counted; shares of runners that die or hang are asked of others.
+
+        Raises as `collect`.
+        """
         if not self._group.num_remote_env_runners():
-            return self._counted([self._collect_here(share) for share in shares])
+            return _without_errors([self._collect_here(share) for share in shares])
         self.ask_shares(shares)
-        rollouts = self._shares_answered()
+        try:
+            return _without_errors(self._shares_answered())
+        finally:
+            self._forget_shares()
+
+    def _forget_shares(self) -> None:
+        """Wait for no share any more; answers that still come are nobody's."""
         self._shares, self._asked = [], {}
-        return self._counted(rollouts)
+        self._todo.clear()
 
     def ask_shares(self, shares: list[Share]) -> None:
         """Have remote runners begin with these shares, which the next `collect_shares` waits for; those that are asked for already stay."""
@@ -120,13 +132,6 @@ class Collector:
         weights = ray.get(self._weights) if isinstance(self._weights, ray.ObjectRef) else self._weights
         rollout: Rollout = self._group.local_env_runner.collect(self.env_steps, weights, self._weights_version, share)
         return rollout
-
-    def _counted(self, rollouts: list[Rollout]) -> list[Rollout]:
-        for rollout in rollouts:
-            if rollout.error:
-                raise EnvironmentFailed(rollout.error)
-            self._count(rollout)
-        return rollouts
 
     def _request(self, **more: Any) -> dict[str, Any]:
         return {"env_steps": self.env_steps, "weights": self._weights, "weights_version": self._weights_version, **more}
@@ -237,14 +242,16 @@ class Collector:
             for actor_id in {waiting[ref] for ref in silent}:
                 ray.kill(self._manager._actors[actor_id])
 
-    def _count(self, rollout: Rollout) -> None:
-        self.env_steps += rollout.num_env_steps
-        self.num_episodes += len(rollout.episodes.returns)
-        self._returns.extend(rollout.episodes.returns.tolist())
-        self._lengths.extend(rollout.episodes.lengths.tolist())
-        self.faults["num_dropped_env_steps"] += rollout.num_dropped
-        self.faults["num_episodes_lost"] += rollout.episodes.num_lost
-        self.faults["num_env_failures"] += rollout.num_failures
+    def count(self, rollouts: list[Rollout]) -> None:
+        """Add up their steps, episodes and faults."""
+        for rollout in rollouts:
+            self.env_steps += rollout.num_env_steps
+            self.num_episodes += len(rollout.episodes.returns)
+            self._returns.extend(rollout.episodes.returns.tolist())
+            self._lengths.extend(rollout.episodes.lengths.tolist())
+            self.faults["num_dropped_env_steps"] += rollout.num_dropped
+            self.faults["num_episodes_lost"] += rollout.episodes.num_lost
+            self.faults["num_env_failures"] += rollout.num_failures
 
     def log(self, metrics: MetricsLogger, rollouts: list[Rollout]) -> None:
         """Log what the rollouts brought, under RLlib's keys; returns and lengths are means over the last episodes."""
@@ -289,7 +296,7 @@ class Collector:
         self._lengths.clear()
         self._returns.extend(state["returns"])
         self._lengths.extend(state["lengths"])
-        self._shares, self._asked = [], {}
+        self._forget_shares()
         if self._config.whole_episodes:  # no episode goes on from one batch into the next
             return
         if self._group.num_remote_env_runners() and state["runners"]:
@@ -304,6 +311,14 @@ class Collector:
         if num_new:
             logger.warning("%d env runners begin with new episodes: their environments could not be saved", num_new)
         self.faults["num_env_runners_reset_on_restore"] += num_new
+
+
+def _without_errors(rollouts: list[Rollout]) -> list[Rollout]:
+    """Return the rollouts; raise EnvironmentFailed where there is none, for an environment that keeps failing."""
+    for rollout in rollouts:
+        if rollout.error:
+            raise EnvironmentFailed(rollout.error)
+    return rollouts
 
 
 def _state_of(runner: VectorEnvRunner) -> tuple[int, dict[str, Any]]:

@@ -177,7 +177,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self._num_failures = 0
         try:
             if batch is None:
-                columns = self._steps(self.config.rollout_fragment_length, self.config.explore, env_steps)
+                columns = self._fragment(self.config.rollout_fragment_length, self.config.explore, env_steps)
             else:
                 entropy = self.config.seed if batch.entropy is None else batch.entropy
                 self._reseed(np.random.SeedSequence(entropy, spawn_key=batch.spawn_key))
@@ -224,7 +224,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             columns = self._whole_episodes(num_episodes, 0, explore, random_actions)
         else:
             num_timesteps = num_timesteps or self.config.rollout_fragment_length * self.num_envs
-            columns = self._steps(math.ceil(num_timesteps / self.num_envs), explore, self._env_steps, random_actions)
+            columns = self._fragment(math.ceil(num_timesteps / self.num_envs), explore, self._env_steps, random_actions)
             self._count(columns)
         self._log(columns)
         return [columns]
@@ -272,6 +272,17 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self._rng = np.random.default_rng(seeds)
         self._generator = torch.Generator().manual_seed(int(self._rng.integers(2**63)))
 
+    def _fragment(self, num_steps: int, explore: bool, env_steps: int, random_actions: bool = False) -> Columns:
+        """Take so many steps of every environment. Where one gave nothing to learn from, all are made anew: new ones may do better."""
+        columns = self._steps(num_steps, explore, env_steps, random_actions)
+        if (columns.dropped.any(axis=0) & ~columns.valid.any(axis=0)).any():
+            broken_off = columns.played()[-1] & ~columns.ends()[-1]
+            self._obs = self._restart(FloatingPointError("every observation or reward of an environment's rollout was NaN or infinite"))
+            columns.truncated[-1] |= broken_off
+            columns.dropped[-1] |= broken_off
+            columns.valid[-1] &= ~broken_off
+        return columns
+
     def _steps(self, num_steps: int, explore: bool, env_steps: int, random_actions: bool = False) -> Columns:
         """Take so many steps of every environment: the loop in which a runner's time goes."""
         if self._obs is None:
@@ -306,11 +317,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         dropped = ~resets & (failed | ~finite(obs[:-1]) | ~finite(obs[1:]) | ~finite(rewards[..., None]))
         self._obs, self._resetting = obs[-1], done[-1]
         truncated |= failed
-        if (dropped.any(axis=0) & (dropped | resets).all(axis=0)).any():  # one gives nothing to learn from: new ones may do better
-            self._obs = self._restart(FloatingPointError("every observation or reward of an environment's rollout was NaN or infinite"))
-            broken_off = ~done[-1] & ~resets[-1]
-            truncated[-1] |= broken_off
-            dropped[-1] |= broken_off
         return Columns(obs, actions, rewards, terminated, truncated, ~resets & ~dropped, dropped, self._weights_version)
 
     def _count(self, columns: Columns) -> None:

@@ -71,10 +71,14 @@ class RolloutLearner(TorchLearner):
     def learn(self, rollouts: list[Rollout], env_steps: int) -> Learned:
         """Learn from the rollouts and return the new weights.
 
-        `env_steps` is how many all runners have taken together: schedules depend on it. Raises TrainingDiverged.
+        `env_steps` is how many all runners have taken together: schedules depend on it. A batch of whole episodes of which a rollout is
+        lost is not learned from at all. Raises TrainingDiverged.
         """
         began = time.perf_counter()
         columns = [fetched for rollout in rollouts if (fetched := _fetched(rollout)) is not None]
+        num_lost = len(rollouts) - len(columns)
+        if num_lost and self.config.whole_episodes:  # half a batch is none: it is to be played again
+            return Learned(None, self._weights_seq_no, 0, 0, num_lost, [], self._num_updates)
         lags = [self._weights_seq_no - rollout.weights_version for rollout in columns]
         updates_before = self._num_updates
         metrics = self.learn_from(columns, env_steps)
@@ -90,7 +94,7 @@ class RolloutLearner(TorchLearner):
             weights_version=self._weights_seq_no,
             num_env_steps=sum(rollout.env_steps() for rollout in columns),
             num_updates=self._num_updates - updates_before,
-            num_rollouts_lost=len(rollouts) - len(columns),
+            num_rollouts_lost=num_lost,
             weights_lags=lags,
             num_updates_lifetime=self._num_updates,
             metrics=metrics | {"lr": lr},

@@ -251,6 +251,19 @@ def test_schedules_are_followed(built: Any) -> None:
 
 
 @pytest.mark.parametrize("num_env_runners", [0, 1])
+def test_a_state_can_be_handed_from_one_algorithm_to_another(built: Any, num_env_runners: int) -> None:
+    first, second = built(config(num_env_runners)), built(config(num_env_runners, seed=99))
+    reports(first, 2)
+    second.set_state(first.get_state())
+    assert reports(second, 2) == reports(first, 2)
+
+
+def test_an_evaluation_may_be_of_so_many_steps(built: Any) -> None:
+    asked = config().evaluation(evaluation_interval=1, evaluation_duration=100, evaluation_duration_unit="timesteps")
+    assert built(asked).train()["evaluation"]["env_runners"]["num_env_steps_sampled"] >= 100
+
+
+@pytest.mark.parametrize("num_env_runners", [0, 1])
 def test_evaluation_plays_whole_greedy_episodes_in_rllibs_way(built: Any, num_env_runners: int) -> None:
     asked = config().evaluation(evaluation_interval=2, evaluation_duration=7, evaluation_num_env_runners=num_env_runners)
     algorithm = built(asked)
@@ -307,6 +320,7 @@ def test_a_users_loss_is_used(built: Any) -> None:
         (lambda c: c.env_runners(rollout_fragment_length=50), "rollout_fragment_length must be 'auto' or"),
         (lambda c: c.env_runners(explore=False), "explore must be True, got False"),
         (lambda c: c.environment(normalize_actions=False), "normalize_actions must be True, got False"),
+        (lambda c: c.rl_module(model_config={"baseline": "none"}), "model_config baseline must be left out: it is the option baseline"),
         (lambda c: c.environment("NoSuchEnv-v0"), "NoSuchEnv"),
         (lambda c: c.environment(Wordy), "'Wordy' must have discrete actions from 0 on, or vectors of real numbers"),
         (lambda c: c.env_runners(num_env_runners=50), "num_env_runners 50.* need 50 CPUs, and Ray has 2"),

@@ -119,10 +119,13 @@ def is_lost(ref: Any) -> bool:
     return False
 
 
-def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_the_others_are_learned_from(built: Any) -> None:
+def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_batch_played_again(built: Any) -> None:
     cloudpickle.register_pickle_by_value(__import__(__name__))
+    unharmed = built(config("CartPole-v1", 2))
+    expected = [curve(unharmed.train()) for _ in range(3)]
+    unharmed.stop()
     algorithm = built(config("CartPole-v1", 2))
-    algorithm.train()
+    results = [algorithm.train()]
     collect = algorithm._collector.collect_shares
     owner = ray.remote(num_cpus=0)(Owner).remote()
     (lost,) = ray.get(owner.put.remote())
@@ -130,15 +133,31 @@ def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_the_oth
     until(lambda: is_lost(lost), "an object whose owner was killed is still there")
 
     def collect_and_lose(shares: Any) -> Any:
+        algorithm._collector.collect_shares = collect
         first, *others = collect(shares)
         return [replace(first, columns=lost), *others]
 
     algorithm._collector.collect_shares = collect_and_lose
-    algorithm.training_step()
-    algorithm._collector.collect_shares = collect
-    result = algorithm.train()
-    assert result["env_runners"]["num_rollouts_lost"] == 1
-    assert result["weights_lag"] == 0
+    results += [algorithm.train() for _ in range(2)]
+    assert results[-1]["env_runners"]["num_rollouts_lost"] == 1
+    assert [curve(result) for result in results] == expected
+
+
+def test_a_batch_that_was_interrupted_is_asked_for_again(built: Any) -> None:
+    algorithm = built(config("CartPole-v1", 2))
+    algorithm.train()
+    hear = algorithm._collector._hear
+
+    def interrupt() -> Any:
+        algorithm._collector._hear = hear
+        hear()
+        raise KeyboardInterrupt
+
+    algorithm._collector._hear = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        algorithm.train()
+    updates = algorithm.train()["learners"]["default_policy"]["num_updates_lifetime"]
+    assert algorithm.train()["learners"]["default_policy"]["num_updates_lifetime"] > updates
 
 
 class KillsTheLearnerOnce(RLlibCallback):

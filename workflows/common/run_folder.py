@@ -75,9 +75,11 @@ def _resumed(flags: RunFlags, program: str, preset: Any) -> Path:
         raise UsageError(f"--resume {flags.resume!r} is a run of {record.get('program')}, not of {program}")
     if not os.access(run_dir, os.W_OK | os.X_OK):
         raise UsageError(f"--resume {flags.resume!r} can't be written to")
-    before, now = record.get("preset"), json.loads(json.dumps(asdict(preset)))
+    now, defaults = (json.loads(json.dumps(asdict(options))) for options in (preset, type(preset)()))
+    before = record.get("preset")
+    before = defaults | before if isinstance(before, dict) else {}  # an option that is newer than the run has its default
     if before != now:
-        changed = [name for name in now if not isinstance(before, dict) or before.get(name) != now[name]]
+        changed = [name for name in {**now, **before} if name not in before or name not in now or before[name] != now[name]]
         raise UsageError(f"--resume {flags.resume!r} was begun with another preset than this version's (see {', '.join(changed)})")
     from workflows.common import state
 

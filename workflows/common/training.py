@@ -125,8 +125,10 @@ def _require_env(env: str, training: Training) -> None:
 
     try:
         single = vector_envs.make_one(env, {})
-        training.require_spaces(env, single.observation_space, single.action_space)
-        single.close()  # type: ignore[no-untyped-call]
+        try:
+            training.require_spaces(env, single.observation_space, single.action_space)
+        finally:
+            single.close()  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise UsageError(f"--env: {error}") from None
 
