@@ -224,7 +224,12 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             columns = self._whole_episodes(num_episodes, 0, explore, random_actions)
         else:
             num_timesteps = num_timesteps or self.config.rollout_fragment_length * self.num_envs
-            columns = self._fragment(math.ceil(num_timesteps / self.num_envs), explore, self._env_steps, random_actions)
+            blocks: list[Columns] = []
+            missing = num_timesteps
+            while missing > 0:
+                blocks.append(self._fragment(math.ceil(missing / self.num_envs), explore, self._env_steps, random_actions))
+                missing -= int(blocks[-1].played().sum())
+            columns = concatenate(blocks)
             self._count(columns)
         self._log(columns)
         return [columns]

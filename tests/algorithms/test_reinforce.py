@@ -90,7 +90,7 @@ def test_two_runners_give_the_same_metrics_at_every_run(built: Any) -> None:
 
 
 @pytest.mark.parametrize(("num_env_runners", "num_learners", "env"), [(0, 0, Quiet), (2, 0, "CartPole-v1"), (0, 1, "CartPole-v1")])
-@pytest.mark.parametrize("baseline", ["value", "running_mean"])
+@pytest.mark.parametrize("baseline", ["value", pytest.param("running_mean", marks=pytest.mark.slow)])
 def test_a_checkpoint_goes_on_exactly(built: Any, tmp_path: Path, num_env_runners: int, num_learners: int, env: Any, baseline: str) -> None:
     first = built(config(num_env_runners, num_learners, env, baseline=baseline))
     reports(first, 2)

@@ -169,6 +169,7 @@ class KillsTheLearnerOnce(RLlibCallback):
             os.kill(answer.get(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_curve_goes_on(ray_address: str, tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(__import__(__name__))
     flags = train_reinforce.TrainREINFORCEFlags(

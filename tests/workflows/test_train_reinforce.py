@@ -97,6 +97,7 @@ def test_continuous_actions_are_trained_and_played(tmp_path: Path, capsys: pytes
     assert capsys.readouterr().out.splitlines()[-1].startswith("mean_return=-")
 
 
+@pytest.mark.slow
 def test_a_training_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     asked = ("--stop-return", "inf", "--stop-env-steps", "40000", "--checkpoint-frequency", "2", "--storage-path", tmp_path)
     process = start(*asked, "--name", "i", "--address", "local")
