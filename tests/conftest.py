@@ -44,13 +44,20 @@ def ray_address() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def sent_by_value(request: pytest.FixtureRequest) -> None:
+    """Have Ray send what a test module that uses it defines: its processes can't import the tests."""
+    if any(item.path == request.path and "ray_address" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        import faulty_envs
+        from ray import cloudpickle
+
+        for module in (request.module, faulty_envs):
+            cloudpickle.register_pickle_by_value(module)
+
+
 @pytest.fixture
 def built(ray_address: str) -> Iterator[Callable[[Any], Any]]:
     """Build RLlib algorithms of their configurations; they are stopped at the end."""
-    import faulty_envs
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(faulty_envs)  # the runners' processes can't import it
     import torch
 
     algorithms: list[Any] = []

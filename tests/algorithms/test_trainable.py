@@ -59,13 +59,10 @@ class RecordingTrainer:
 @pytest.fixture(scope="module")
 def reports(ray_address: str, digits: mnist.MNIST, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """What two trials reported, one after the other, by the value of `step`; each report knows its trial's folder."""
-    import sys
-
-    from ray import cloudpickle, tune
+    from ray import tune
 
     from algorithms.trainable import Budget, GenerativeTrainable
 
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     results = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(
@@ -88,7 +85,6 @@ def reports(ray_address: str, digits: mnist.MNIST, tmp_path_factory: pytest.Temp
             verbose=0,
         ),
     ).fit()
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert not results.errors
     found = {}
     for result in results:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from faulty_envs import Deadly, Endless, Flaky, Hanging, Nan
-from ray import cloudpickle
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.dqn.dqn import DQN, DQNConfig
@@ -162,7 +161,6 @@ class KillsTheLearnerOnce(RLlibCallback):
 
 
 def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_replay_included(ray_address: str, tmp_path: Path) -> None:
-    cloudpickle.register_pickle_by_value(__import__(__name__))
     flags = train_dqn.TrainDQNFlags(
         num_learners=1, stop_env_steps=2000, stop_return=float("inf"), min_sample_timesteps_per_iteration=200, checkpoint_frequency=4
     )

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import ray
 from faulty_envs import Endless, Flaky, Hanging, KillsItself, Nan, NanAtTheEnd, Once
-from ray import cloudpickle
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.reinforce.reinforce import REINFORCEConfig
@@ -120,7 +119,6 @@ def is_lost(ref: Any) -> bool:
 
 
 def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_batch_played_again(built: Any) -> None:
-    cloudpickle.register_pickle_by_value(__import__(__name__))
     unharmed = built(config("CartPole-v1", 2))
     expected = [curve(unharmed.train()) for _ in range(3)]
     unharmed.stop()
@@ -171,7 +169,6 @@ class KillsTheLearnerOnce(RLlibCallback):
 
 @pytest.mark.slow
 def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_curve_goes_on(ray_address: str, tmp_path: Path) -> None:
-    cloudpickle.register_pickle_by_value(__import__(__name__))
     flags = train_reinforce.TrainREINFORCEFlags(
         num_learners=1, stop_env_steps=2000, stop_return=float("inf"), min_sample_timesteps_per_iteration=200, checkpoint_frequency=4
     )
