@@ -1,5 +1,5 @@
 """Digits from a run's best generative model: `python workflows/sample.py RUN_DIR`, while the run goes on, after it ended or was killed.
-run folder --> its best trial, or --trial --> that trial's newest checkpoint --> a grid as .png, or arrays as .npz"""
+run folder --> its best trial, or --trial --> that trial's newest checkpoint --> a page as .png, or arrays as .npz"""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from workflows.common.flags import UsageError, parse_plain, require, run_main
 
 # Which module's `samples` draws digits for a run of which program: a run folder can name no other.
 SAMPLING = {"tune_gan": "algorithms.gan.sampling", "tune_cvae": "algorithms.cvae.sampling"}
+ROW = 10  # as STEPS of those modules, and as there are digits
 CHECKPOINT_FILE = "trainer.pt"  # as in algorithms.trainable, whose import would bring Ray's with it
 
 
@@ -29,11 +30,15 @@ class SampleFlags:
     run_dir: Annotated[str, Positional, arg(metavar="RUN_DIR")]
     """The run's folder."""
     num: int = 100
-    """How many digits; without --digit, a CVAE draws 0 to 9 in turn."""
+    """How many digits; without --digit, a CVAE draws 0 to 9 in turn. With --grid or --interpolate a multiple of 10."""
     output: str = "samples.png"
-    """A .png: a grid of ten columns. A .npz: images uint8 [num, 28, 28], ink 255; of a CVAE labels int64 [num]. An old file is replaced."""
+    """A .png: ten in a row. A .npz: images uint8 [num, 28, 28], ink 255; of a CVAE labels int64 [num]. An old file is replaced."""
     digit: Annotated[int | None, arg(metavar="INT")] = None
-    """Draw this digit only (CVAE)."""
+    """Draw this digit only (CVAE; not with --grid)."""
+    grid: bool = False
+    """Ten rows, the digits 0 to 9, of --num / 10 columns; a column has the same draw of noise, and so one style (CVAE)."""
+    interpolate: bool = False
+    """Rows of ten even steps from one draw of noise to another; a CVAE's keep to one digit."""
     trial: Annotated[str | None, arg(metavar="STR")] = None
     """Another trial than the best: its trial_id, or an ending that no other has, such as 00003."""
     seed: int = 0
@@ -42,6 +47,11 @@ class SampleFlags:
     def __post_init__(self) -> None:
         require(1 <= self.num <= 100_000, "--num", self.num, "must be 1 to 100000")
         require(self.digit in (None, *range(10)), "--digit", self.digit, "must be 0 to 9")
+        if self.grid and self.interpolate:
+            raise UsageError("--grid excludes --interpolate: a row is either one digit's styles or the way between two of them")
+        in_rows = self.grid or self.interpolate
+        require(not in_rows or self.num % ROW == 0, "--num", self.num, f"must be a multiple of {ROW} with --grid or --interpolate")
+        require(self.digit is None or not self.grid, "--digit", self.digit, "must be left out with --grid, whose rows are all ten digits")
         require(0 <= self.seed < 2**32, "--seed", self.seed, "must be at least 0 and below 2**32")
         require(Path(self.output).suffix.lower() in (".png", ".npz"), "--output", self.output, "must end in .png or .npz")
 
@@ -54,7 +64,8 @@ def sample(argv: Sequence[str]) -> int:
     require(writable, "--output", flags.output, "must be a file in a folder that exists and may be written to")
     require(os.path.isfile(run_dir / RUN_FILE), "RUN_DIR", flags.run_dir, f"must be a run folder, with a {RUN_FILE}")
     program, metric, trial = _choose(run_dir, flags.trial)
-    require(flags.digit is None or program == "tune_cvae", "--digit", flags.digit, f"must be left out for {program}, which knows no labels")
+    for flag, value in (("--digit", flags.digit), ("--grid", flags.grid or None)):
+        require(value is None or program == "tune_cvae", flag, value, f"must be left out for {program}, which knows no labels")
     arrays = _draw(Path(trial["checkpoint"], CHECKPOINT_FILE), program, flags)
     import numpy as np
 
@@ -64,7 +75,7 @@ def sample(argv: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".sample-") as folder:  # so that it is written whole or not at all
             temporary = Path(folder, "samples" + output.suffix.lower())
             if temporary.suffix == ".png":
-                save_png(grid(arrays["images"], num_columns=10), temporary)
+                save_png(grid(arrays["images"], num_columns=flags.num // ROW if flags.grid else ROW), temporary)
             else:
                 np.savez_compressed(temporary, **arrays)
             temporary.replace(output)
@@ -77,10 +88,10 @@ def sample(argv: Sequence[str]) -> int:
 
 def _choose(run_dir: Path, wanted: str | None) -> tuple[str, str, Any]:
     """Return the run's program, its metric, and the row of `results.load_trials` to sample, which has a checkpoint."""
-    from workflows.common import results
+    from workflows.common import results, run_files
 
     try:
-        run = results.read_run(run_dir)
+        run = run_files.read_run(run_dir)
         program, metric = str(run["program"]), str(run["metric"])
         if program not in SAMPLING:
             raise UsageError(f"{run_dir} is a run of {program}, which makes no images; sample.py knows {', '.join(SAMPLING)}")
@@ -101,9 +112,11 @@ def _draw(checkpoint: Path, program: str, flags: SampleFlags) -> dict[str, Any]:
     import torch
 
     samples = importlib.import_module(SAMPLING[program]).samples
+    layout = "grid" if flags.grid else "interpolation" if flags.interpolate else "draws"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        images, labels = samples(state, flags.num, flags.digit, flags.seed, "cuda" if torch.cuda.is_available() else "cpu")
+        images, labels = samples(state, flags.num, flags.digit, flags.seed, device, layout)
     except Exception as error:  # of many classes: cut short, just being written, another version's; or memory ran out
         reason = " ".join(str(error).split()).split(". ")[0][:300]  # one sentence: torch's next may advise to run what the file holds
         raise UsageError(f"{checkpoint} can't be sampled; broken, or just being written? ({type(error).__name__}: {reason})") from None

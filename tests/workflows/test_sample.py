@@ -18,6 +18,8 @@ from run_folders import line, make_run
 
 from algorithms import images, mnist
 from algorithms.cvae.options import CVAEOptions
+from algorithms.cvae.priors import NUM_CLASSES
+from algorithms.cvae.sampling import decode, noise, trained_network
 from algorithms.cvae.trainer import Trainer as CVAETrainer
 from algorithms.gan.options import GANOptions
 from algorithms.gan.trainer import Trainer as GANTrainer
@@ -73,10 +75,11 @@ def drawn(run: Path, *flags: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def test_it_knows_what_the_module_that_it_does_not_import_says() -> None:
+def test_it_knows_what_the_modules_that_it_does_not_import_say() -> None:
     from algorithms import trainable
 
     assert sample.CHECKPOINT_FILE == trainable.CHECKPOINT_FILE
+    assert {importlib.import_module(module).STEPS for module in sample.SAMPLING.values()} == {NUM_CLASSES} == {sample.ROW}
 
 
 def test_a_cvae_draws_the_digits_in_turn(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,9 +107,17 @@ def test_a_gan_knows_no_labels(runs: dict[str, Path]) -> None:
     assert arrays["images"].shape == (5, 28, 28)
 
 
-@pytest.mark.parametrize("program", STATES)
-def test_a_seed_fixes_the_digits(runs: dict[str, Path], program: str) -> None:
-    first, again, other = (drawn(runs[program], "--num", "4", "--seed", seed)["images"] for seed in ("1", "1", "2"))
+@pytest.mark.parametrize(
+    ("program", "flags"),
+    [
+        *((program, ["--num", "4"]) for program in STATES),
+        *((program, ["--num", "20", "--interpolate"]) for program in STATES),
+        ("tune_cvae", ["--num", "20", "--grid"]),
+    ],
+    ids=str,
+)
+def test_a_seed_fixes_the_digits(runs: dict[str, Path], program: str, flags: list[str]) -> None:
+    first, again, other = (drawn(runs[program], *flags, "--seed", seed)["images"] for seed in ("1", "1", "2"))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -145,6 +156,57 @@ def test_a_png_is_a_grid_of_the_same_digits_ten_in_a_row(runs: dict[str, Path], 
         pixels = np.asarray(picture)
     np.testing.assert_array_equal(pixels[::2, ::2], images.grid(arrays["images"], 10))
     assert sorted(os.listdir()) == sorted(["out.npz", name])
+
+
+# Rows
+
+
+def page(run: Path, *flags: str, num_rows: int) -> np.ndarray:
+    """Return the digits of the page that sample.py writes as .png; [num_rows, columns, 28, 28]."""
+    assert sample.main([str(run), "--output", "page.png", *flags]) == 0
+    with Image.open("page.png") as picture:
+        pixels = np.asarray(picture)[::2, ::2][1:, 1:]
+    return pixels.reshape(num_rows, 29, -1, 29).swapaxes(1, 2)[:, :, :28, :28]
+
+
+def test_a_grid_has_a_row_a_digit_and_one_draw_of_noise_down_a_column(runs: dict[str, Path], digits: mnist.MNIST) -> None:
+    arrays = drawn(runs["tune_cvae"], "--grid", "--num", "30", "--seed", "3")
+    assert arrays["labels"].tolist() == [digit for digit in range(10) for _ in range(3)]
+    assert (arrays["images"].shape, arrays["labels"].dtype) == ((30, 28, 28), np.int64)
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = trained_network(STATES["tune_cvae"](digits, 2), device)
+    columns = noise(3, network.latent_size, torch.Generator(device).manual_seed(3))
+    expected = decode(network, columns.repeat(10, 1), torch.from_numpy(arrays["labels"]).to(device)).cpu().numpy()
+    np.testing.assert_array_equal(arrays["images"], expected)
+    rows = page(runs["tune_cvae"], "--grid", "--num", "30", "--seed", "3", num_rows=10)
+    np.testing.assert_array_equal(rows, expected.reshape(10, 3, 28, 28))
+
+
+def test_a_grid_is_ten_by_ten_unless_told_otherwise(runs: dict[str, Path]) -> None:
+    assert page(runs["tune_cvae"], "--grid", num_rows=10).shape == (10, 10, 28, 28)
+    assert page(runs["tune_cvae"], "--grid", "--num", "10", num_rows=10).shape == (10, 1, 28, 28)
+    assert page(runs["tune_cvae"], "--grid", "--num", "120", num_rows=10).shape == (10, 12, 28, 28)
+
+
+def test_an_interpolation_shows_a_digit_a_row_in_turn_or_the_one_asked_for(runs: dict[str, Path]) -> None:
+    arrays = drawn(runs["tune_cvae"], "--interpolate", "--num", "120")
+    assert arrays["labels"].reshape(12, 10).tolist() == [[row % 10] * 10 for row in range(12)]
+    rows = page(runs["tune_cvae"], "--interpolate", "--num", "120", num_rows=12)
+    np.testing.assert_array_equal(rows, arrays["images"].reshape(12, 10, 28, 28))
+    zeros = drawn(runs["tune_cvae"], "--interpolate", "--num", "120", "--digit", "0")
+    assert set(zeros["labels"].tolist()) == {0}
+    zeros_again = zeros["images"].reshape(12, 10, 28, 28)[[0, 10]]
+    np.testing.assert_array_equal(zeros_again, rows[[0, 10]])  # the noise is the same, whatever the digit
+
+
+def test_a_gans_interpolation_has_no_labels(runs: dict[str, Path]) -> None:
+    arrays = drawn(runs["tune_gan"], "--interpolate", "--num", "20")
+    assert list(arrays) == ["images"]
+    assert arrays["images"].shape == (20, 28, 28)
+    rows = page(runs["tune_gan"], "--interpolate", "--num", "20", num_rows=2)
+    np.testing.assert_array_equal(rows, arrays["images"].reshape(2, 10, 28, 28))
+    assert (rows[:, 0] != rows[:, -1]).any()
 
 
 # Wrong input
@@ -196,6 +258,15 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
         (["{cvae}", "--digit", "10"], ["--digit must be 0 to 9, got 10"]),
         (["{cvae}", "--digit", "-1"], ["--digit must be 0 to 9, got -1"]),
         (["{gan}", "--digit", "3"], ["--digit must be left out for tune_gan, which knows no labels, got 3"]),
+        (["{gan}", "--grid"], ["--grid must be left out for tune_gan, which knows no labels"]),
+        (["{gan}", "--interpolate", "--digit", "0"], ["--digit must be left out for tune_gan, which knows no labels, got 0"]),
+        (["{gan}", "--interpolate", "--num", "5"], ["--num must be a multiple of 10 with --grid or --interpolate, got 5"]),
+        (["{cvae}", "--interpolate", "--num", "101"], ["--num must be a multiple of 10 with --grid or --interpolate, got 101"]),
+        (["{cvae}", "--grid", "--num", "23"], ["--num must be a multiple of 10 with --grid or --interpolate, got 23"]),
+        (["{cvae}", "--grid", "--num", "0"], ["--num must be 1 to 100000, got 0"]),
+        (["{cvae}", "--grid", "--interpolate"], ["--grid excludes --interpolate"]),
+        (["{cvae}", "--grid", "--digit", "0"], ["--digit must be left out with --grid, whose rows are all ten digits, got 0"]),
+        (["{cvae}", "--grid", "7"], ["7"]),
         (["{gan}", "--banana"], ["--banana"]),
         (["{gan}", "{cvae}"], ["tune_cvae"]),
         (["{gan}", "--output", "digits.jpg"], ["--output must end in .png or .npz, got 'digits.jpg'"]),
