@@ -15,19 +15,28 @@ def block_with(word: str) -> str:
     return next(block for block in BLOCKS if word in block)
 
 
-def test_the_tables_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def reports(*values: float) -> str:
         return "".join(line(i, value, fid_mnist=value, updates=250 * i) for i, value in enumerate(values, start=1))
 
     trials = [
-        {"trial_id": "t_0", "status": "TERMINATED", "config": {"lr": 1}, "reports": reports(9, 8, 7)},
-        {"trial_id": "t_1", "status": "RUNNING", "config": {"lr": 2}, "reports": reports(9, 3)},
+        {"trial_id": "t_0", "status": "TERMINATED", "config": {"width": 16}, "reports": reports(9, 8, 7)},
+        {"trial_id": "t_1", "status": "TERMINATED", "config": {"width": 32}, "reports": reports(9, 5, 4)},
+        {"trial_id": "t_2", "status": "RUNNING", "config": {"width": 32}, "reports": reports(9, 3)},
     ]
-    run = make_run(tmp_path / "wide", trials)
-    exec(block_with("load_trials").replace("~/ray_results/wide", str(run)), {})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ray_results").mkdir()
+    for name in ("wide", "gan"):
+        make_run(tmp_path / "ray_results" / name, trials)
+    names: dict[str, object] = {}
+    exec(block_with("load_trials"), names)
+    assert list(names["ended"]["trial_id"]) == ["t_0", "t_1"]  # type: ignore[index]
     out = capsys.readouterr().out
-    assert "t_0" in out
-    assert "config/lr" in out
+    assert re.search(r"config/width\n1 +32\n0 +16\n", out), "the five best, the best first"
+    assert re.search(r"16 +1 +7\.?0? +7\.0\n32 +1 +4\.?0? +4\.0", out)
+    assert re.search(r"wide +3 +0 ", out)
+    assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
 def test_the_trainer_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +56,7 @@ def test_the_rllib_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert (tmp_path / "checkpoint" / "policy.safetensors").exists()
 
 
-@pytest.mark.parametrize("workflow", ["tune_gan", "tune_cvae", "train_dqn", "train_reinforce", "sample", "play"])
+@pytest.mark.parametrize("workflow", ["tune_gan", "tune_cvae", "train_dqn", "train_reinforce", "analyze", "sample", "play"])
 def test_every_flag_it_names_exists(workflow: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(f"workflows.{workflow}").main(["--help"])

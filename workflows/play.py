@@ -100,10 +100,10 @@ def play(argv: Sequence[str]) -> int:
 
 def _choose(run_dir: Path, wanted: str | None) -> tuple[str, Path]:
     """Return the run's program, and the newest checkpoint with a policy of its only trial, or of the one that is wanted."""
-    from workflows.common import results
+    from workflows.common import run_files
 
     with one_line(f"{run_dir} can't be read; is its {RUN_FILE} broken?"):
-        program = str(results.read_run(run_dir)["program"])
+        program = str(run_files.read_run(run_dir)["program"])
     if program not in PLAYING:
         raise UsageError(f"{run_dir} is a run of {program}, which has no policy; play.py knows {', '.join(PLAYING)}")
     newest = {file.parent.parent.name: file.parent for file in sorted(run_dir.glob(f"*/checkpoint_*/{POLICY_FILE}"))}

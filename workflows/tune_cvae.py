@@ -11,6 +11,7 @@ from algorithms.cvae.options import PRESETS, CVAEOptions
 from workflows.common import run_folder, search
 from workflows.common.flags import parse, require, run_main
 from workflows.common.hyperparameters import flags_of, left_out, over
+from workflows.common.metrics import MODES
 
 if TYPE_CHECKING:
     from algorithms.mnist import MNIST
@@ -20,9 +21,6 @@ SMOKE: dict[str, Any] = {
     "num_nll_samples": 10, "num_nll_digits": 100,
 } | search.SMOKE_SCORING  # fmt: skip
 
-MODES: dict[str, Literal["min", "max"]] = {
-    "elbo": "max", "nll": "min", "reconstruction": "min", "conditional_accuracy": "max", "fid_mnist": "min", "classifier_score": "max",
-}  # fmt: skip
 COLUMNS = ("elbo", "nll", "reconstruction", "kl", "active_units", "conditional_accuracy", "fid_mnist")
 
 

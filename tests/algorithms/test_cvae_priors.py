@@ -46,6 +46,7 @@ def test_the_density_is_that_of_the_noise_times_the_maps_volume_change(kind: str
         torch.testing.assert_close(made.log_density(z_BZ[label : label + 1], label_1)[0], expected)
 
 
+@pytest.mark.slow
 def test_a_flows_density_integrates_to_one() -> None:
     """Two units, on a grid that leaves out next to nothing."""
     made = prior("flow", latent_size=2, std=0.1)

@@ -160,6 +160,7 @@ class KillsTheLearnerOnce(RLlibCallback):
             os.kill(answer.get(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_replay_included(ray_address: str, tmp_path: Path) -> None:
     flags = train_dqn.TrainDQNFlags(
         num_learners=1, stop_env_steps=2000, stop_return=float("inf"), min_sample_timesteps_per_iteration=200, checkpoint_frequency=4

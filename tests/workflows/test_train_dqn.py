@@ -108,10 +108,17 @@ def test_it_stops_at_an_evaluation_and_at_no_other_report() -> None:
     assert stop("t", report(500, 60, 9.0))
 
 
-def test_smoke_walks_the_whole_path_and_its_policy_plays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = finish(start("--smoke", "--num-env-runners", "1", "--storage-path", tmp_path, "--name", "s", "--address", "local"))
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the output of `--smoke` with an env runner."""
+    storage = tmp_path_factory.mktemp("runs")
+    code, out, err = finish(start("--smoke", "--num-env-runners", "1", "--storage-path", storage, "--name", "s", "--address", "local"))
     assert code == 0, out + err
-    run_dir = tmp_path / "s"
+    return storage / "s", out
+
+
+def test_smoke_walks_the_whole_path_and_its_policy_plays(smoke: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir, out = smoke
     assert out.splitlines()[0].startswith("train_dqn: CartPole-v1 until 5,000 steps")
     assert f"run folder {run_dir}" in out
     assert f"workflows/play.py {run_dir}" in out
@@ -123,15 +130,33 @@ def test_smoke_walks_the_whole_path_and_its_policy_plays(tmp_path: Path, capsys:
     assert {"env_steps_per_s", "updates_per_s", "weights_lag", "learner_idle_share", "env_runners_idle_share", "epsilon"} <= set(history)
     best = json.loads((run_dir / "best.json").read_text())
     assert best["value"] == trials.loc[0, GREEDY_RETURN]
-    assert list(run_dir.glob("*/events.out.tfevents.*"))
     assert list(run_dir.glob("*/stderr"))  # what the trial printed
     assert len(list(run_dir.glob("*/checkpoint_*"))) == 2
     assert play.main([str(run_dir), "--episodes", "3"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("episodes=3")
-    assert train_dqn.main(["--name", "s", "--storage-path", str(tmp_path)]) == 2  # a second run of the same name
+    assert train_dqn.main(["--name", "s", "--storage-path", str(run_dir.parent)]) == 2  # a second run of the same name
     assert "exists" in capsys.readouterr().err
 
 
+def test_tensorboard_has_its_curves_over_environment_steps_and_all_its_hyperparameters(smoke: tuple[Path, str]) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    metadata = pytest.importorskip("tensorboard.plugins.hparams.metadata")
+    run_dir, _ = smoke
+    (events,) = run_dir.glob("*/events.out.tfevents.*")
+    found = event_accumulator.EventAccumulator(str(events)).Reload()
+    history = results.load_history(run_dir).set_index("num_env_steps_sampled_lifetime")
+    for metric in (GREEDY_RETURN, "learners/default_policy/total_loss", "env_steps_per_s"):
+        curve = {event.step: event.value for event in found.Scalars(f"ray/tune/{metric}")}
+        assert curve == pytest.approx(history[metric].dropna().to_dict())  # not every report evaluates
+    content = found.PluginTagToContent("hparams")
+    experiment = metadata.parse_experiment_plugin_data(content[metadata.EXPERIMENT_TAG])
+    assert [info.name.tag for info in experiment.metric_infos] == [f"ray/tune/{GREEDY_RETURN}"]
+    hyperparameters = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG]).hparams
+    assert set(hyperparameters) == {info.name for info in experiment.hparam_infos} == set(DQNOptions.__dataclass_fields__)
+    assert (hyperparameters["double_q"].bool_value, hyperparameters["grad_clip"].string_value) == (True, "inf")
+
+
+@pytest.mark.slow
 def test_a_training_that_was_interrupted_goes_on_where_its_last_checkpoint_was(tmp_path: Path) -> None:
     asked = ("--stop-return", "inf", "--stop-env-steps", "30000", "--checkpoint-frequency", "2", "--training-intensity", "1")
     process = start(*asked, "--storage-path", tmp_path, "--name", "i", "--address", "local")

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -217,6 +219,49 @@ def test_the_console_says_what_came_of_it_and_nothing_else(smoke: tuple[Path, st
         assert noise not in out
 
 
+def test_tensorboard_shows_its_curves_hyperparameters_and_pictures(smoke: tuple[Path, str], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    run_dir, _ = smoke
+    open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+    def ask(path: str, **question: Any) -> bytes:
+        body = json.dumps(question).encode() if question else None
+        request = urllib.request.Request(f"{url}data/plugin/{path}", body, {"Content-Type": "application/json"})
+        with open_url(request, timeout=DEADLINE_S) as answer:
+            return bytes(answer.read())
+
+    log = tmp_path / "tensorboard.log"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run_dir), "--host", "localhost", "--port", "0"]
+    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output, text=True) as server:
+        try:
+            wait_for(lambda: "(Press CTRL+C to quit)" in log.read_text(), server)
+            url = re.findall(r"http://localhost:\d+/", log.read_text())[-1]
+            history = results.load_history(run_dir)
+            reports = {trial_id: list(rows["updates"]) for trial_id, rows in history.groupby("trial_id")}
+            wait_for(lambda: set(json.loads(ask("images/tags"))) == set(reports), server)
+            ended = {"sliceSize": 9, "allowedStatuses": ["STATUS_SUCCESS"], "colParams": []}  # which is the last that is in a file
+            wait_for(lambda: len(json.loads(ask("hparams/session_groups", **ended))["sessionGroups"]) == len(reports), server)
+            assert "ray/tune/updates_per_s" in json.loads(ask("scalars/tags"))[min(reports)]
+            for trial_id, updates in reports.items():
+                curve = json.loads(ask(f"scalars/scalars?run={trial_id}&tag=ray/tune/fid_mnist"))
+                assert [step for _, step, _ in curve] == updates
+                pictures = json.loads(ask(f"images/images?run={trial_id}&tag=samples&sample=0"))
+                drawn = {int(path.stem): path.read_bytes() for path in (run_dir / trial_id / "samples").glob("*.png")}
+                assert {picture["step"]: ask(f"images/individualImage?{picture['query']}") for picture in pictures} == drawn
+            experiment = json.loads(ask("hparams/experiment", experimentName=""))
+            groups = json.loads(ask("hparams/session_groups", **ended))["sessionGroups"]
+        finally:
+            server.terminate()
+    assert [metric["name"]["tag"] for metric in experiment["metricInfos"]] == ["ray/tune/fid_mnist"]
+    last = history.drop_duplicates("trial_id", keep="last").set_index("trial_id")
+    names = [info["name"] for info in experiment["hparamInfos"]]
+    assert sorted(f"config/{name}" for name in names) == sorted(name for name in last if name.startswith("config/"))
+    for group in groups:
+        row = last.loc[group["name"]]
+        assert group["hparams"] == pytest.approx({name: row[f"config/{name}"] for name in names})
+        assert group["metricValues"][0]["value"] == pytest.approx(row["fid_mnist"])
+
+
 def test_its_name_is_taken_now(smoke: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert tune_gan.main(["--name", "smoke", "--storage-path", str(smoke[0].parent)]) == 2
     assert "--name 'smoke' exists" in capsys.readouterr().err
@@ -284,8 +329,11 @@ def test_a_run_is_not_resumed_on_other_digits(smoke: tuple[Path, str], tmp_path:
 
 @pytest.mark.parametrize(
     ("how", "scheduler"),
-    [(signal.SIGKILL, "fifo"), (signal.SIGKILL, "asha"), (signal.SIGINT, "asha")],
-    ids=["killed", "killed asha", "interrupted"],
+    [
+        pytest.param(signal.SIGKILL, "fifo", id="killed", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "asha", id="killed asha", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "asha", id="interrupted"),
+    ],
 )
 def test_a_search_that_was_stopped_goes_on_where_it_was(ray_address: str, tmp_path: Path, how: signal.Signals, scheduler: str) -> None:
     run_dir = tmp_path / "run"
@@ -317,6 +365,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(ray_address: str, tmp_pa
         assert after == list(range(reports + 1, reports + 1 + len(after))), "it went on from its checkpoint, not from zero"
 
 
+@pytest.mark.slow
 def test_no_more_trials_at_a_time_than_asked_for(ray_address: str, tmp_path: Path) -> None:
     flags = (*SHORT, "--num-samples", "3", "--max-concurrent", "1", "--address", ray_address, "--storage-path", tmp_path, "--name", "run")
     code, out, err = finish(start(*flags))

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from workflows.common import results
+from workflows.common import results, run_files
 from workflows.common.flags import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     if best is not None:
         _print_scores(run_dir, search, trials, best)
         say(f"picture   {run_dir / results.SAMPLES}/{best['trial_id']}_progress.png")
+    say(f"report    {run_dir}/report.html")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if best is not None else ""))
     say(f"disk      {gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
     for _, trial in failed.iterrows():
@@ -186,7 +187,7 @@ def _print_scores(run_dir: Path, search: Search, trials: Any, best: Any) -> None
     if test is not None and test["trial_id"] == best["trial_id"]:
         words = ", ".join(f"{name} {number(value)}" for name, value in test.items() if name not in ("trial_id", "checkpoint", "dataset"))
         say(f"test      {words} ({run_dir / results.TEST_FILE})")
-    searched = results.read_run(run_dir)["baseline"]
+    searched = run_files.read_run(run_dir)["baseline"]
     say("best      " + (", ".join(f"{name} {number(best[f'config/{name}'])}" for name in searched) or "the preset as it is"))
 
 

@@ -101,3 +101,17 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_running(run_dir: Path) -> bool:
+    """Return whether a process of this machine holds the run's lock; it is only looked at, so a run of somebody else's may be asked for."""
+    import fcntl
+
+    try:
+        with open(run_dir / ".lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

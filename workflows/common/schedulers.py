@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from workflows.common import results
+from workflows.common import run_files
 
 
 class ASHA(FIFOScheduler):
@@ -40,7 +40,7 @@ class ASHA(FIFOScheduler):
         """Take a trial in; one that was restored brings the results it had when the search was last saved."""
         reports = _num_reports(trial)
         if reports:
-            for result in results.read_reports(trial.storage.trial_fs_path):
+            for result in run_files.read_reports(trial.storage.trial_fs_path):
                 if result["training_iteration"] <= reports:
                     self._record(trial, result)
             for rung, scores in self._rungs.items():

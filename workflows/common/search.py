@@ -102,7 +102,7 @@ def run(flags: SearchFlags, search: Search) -> int:
     data = _load(flags)
     if flags.resume and (dataset := run_folder.read_run(flags.resume).get("dataset")) != data.name:
         raise UsageError(f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`")
-    from workflows.common import console, figures, results, state
+    from workflows.common import analysis, console, results, state
     from workflows.common.cluster import connected, require_resources
 
     require_space(search.preset, search.space(), flags.num_samples, data)
@@ -123,11 +123,10 @@ def run(flags: SearchFlags, search: Search) -> int:
             if exit_code:
                 return exit_code
             state.keep(run_dir)
-            results.write_tables(run_dir)
-            for trial_id in results.best_and_baseline(run_dir):
-                figures.progress(run_dir, trial_id)
+            analysis.write_tables(results.load(run_dir), run_dir)  # at once: what follows takes a while
             tested = _test(run_dir, search, data, flags.num_samples)
-    return tested or console.summary(run_dir, search, flags.num_samples)
+            written = tuning.analyse(run_dir)
+    return tested or console.summary(run_dir, search, flags.num_samples) or written
 
 
 def _test(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> int:
@@ -167,7 +166,7 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
     from ray import tune
 
     from algorithms.trainable import Budget, GenerativeTrainable
-    from workflows.common import console, state
+    from workflows.common import console, state, tensorboard
     from workflows.common.schedulers import SCHEDULERS
     from workflows.common.searchers import SEARCHERS
 
@@ -210,7 +209,11 @@ def build_tuner(flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, 
             stop={"training_iteration": budget.num_reports},
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=CHECKPOINTS_KEPT),
             sync_config=tune.SyncConfig(sync_artifacts=True),
-            callbacks=[console.LiveTable(search.metric, flags.max_updates), state.StateKeeper()],
+            callbacks=[
+                console.LiveTable(search.metric, flags.max_updates),
+                state.StateKeeper(),
+                tensorboard.TensorBoard("updates", search.metric),
+            ],
             log_to_file=True,
             verbose=0,
         ),

@@ -95,7 +95,7 @@ def run(flags: TrainingFlags, training: Training) -> int:
     """
     run_dir = run_folder.choose(flags, training.program, training.options)
     _require_env(flags.env, training)
-    from workflows.common import console, results, state, training_view
+    from workflows.common import console, state, training_view
     from workflows.common.cluster import connected, require_resources
 
     with connected(flags.address) as cluster:
@@ -115,8 +115,8 @@ def run(flags: TrainingFlags, training: Training) -> int:
             if exit_code:
                 return exit_code
             state.keep(run_dir)
-            results.write_tables(run_dir)
-    return training_view.summary(run_dir, training.program, _stop_return(flags))
+            written = tuning.analyse(run_dir)
+    return training_view.summary(run_dir, training.program, _stop_return(flags)) or written
 
 
 def _require_env(env: str, training: Training) -> None:
@@ -163,7 +163,7 @@ def build_tuner(flags: TrainingFlags, training: Training, run_dir: Path) -> tune
     tuning.quiet_tune()
     from ray import tune
 
-    from workflows.common import state, training_view
+    from workflows.common import state, tensorboard, training_view
 
     config = (
         training.config()
@@ -203,7 +203,7 @@ def build_tuner(flags: TrainingFlags, training: Training, run_dir: Path) -> tune
             ),
             failure_config=tune.FailureConfig(max_failures=flags.max_failures),
             sync_config=tune.SyncConfig(sync_artifacts=True),
-            callbacks=[training_view.LiveLine(), state.StateKeeper()],
+            callbacks=[training_view.LiveLine(), state.StateKeeper(), tensorboard.TensorBoard(ENV_STEPS, GREEDY_RETURN)],
             log_to_file=True,
             verbose=0,
         ),

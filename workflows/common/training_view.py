@@ -100,6 +100,7 @@ def summary(run_dir: Path, program: str, stop_return: float) -> int:
         counts = {group: {name: last.get(f"{group}/{name}") for name in FAULTS} for group in GROUPS}
         if faults(counts):
             say(f"faults    {', '.join(faults(counts))}")
+    say(f"report    {run_dir}/report.html")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if (run_dir / "best.json").exists() else ""))
     say(f"disk      {1000 * gigabytes(run_dir):.0f} MB, nearly all of it the checkpoints")
     if trial["status"] == "ERROR":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shlex
 import signal
 import time
 from contextlib import AbstractContextManager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from ray import tune
 
     from workflows.common.cluster import Cluster
+
+
+VERSIONS_OF = ("ray-training-workflows", "ray", "torch", "gymnasium", "numpy")
 
 
 def quiet_tune() -> None:
@@ -63,14 +68,54 @@ def hardware(cluster: Cluster) -> str:
 
 
 def circumstances() -> dict[str, Any]:
-    """Return with what a run was run, and when, for its record."""
-    import ray
-    import torch
-
+    """Return with what a run was run, on what, and when, for its record."""
+    resources = ray_resources()
+    accelerators = [name.removeprefix("accelerator_type:") for name in resources if name.startswith("accelerator_type:")]
     return {
-        "versions": {"python": platform.python_version(), "ray": ray.__version__, "torch": torch.__version__},
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS_OF},
+        "hardware": {
+            "nodes": sum(name.startswith("node:") and name != "node:__internal_head__" for name in resources),
+            "CPUs": resources.get("CPU", 0),
+            "GPUs": resources.get("GPU", 0),
+            "processor": _processor(),
+            "accelerator": ", ".join(accelerators),
+            "memory": f"{resources.get('memory', 0) / 1e9:.0f} GB for Ray's tasks",
+        },
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def ray_resources() -> dict[str, float]:
+    """Return what the cluster that this process is connected to has."""
+    import ray
+
+    return dict(ray.cluster_resources())
+
+
+def _processor() -> str:
+    """Return the name of this machine's processor."""
+    try:
+        names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    except OSError:
+        names = []
+    return (names or [platform.processor() or platform.machine()])[0]
+
+
+def analyse(run_dir: Path) -> int:
+    """Write tables, figures and the page of a run that has ended; return 0, or the exit code where that could not be done."""
+    from workflows.common import analysis, console, results
+
+    again = f"to try again: {console.python()} workflows/analyze.py {shlex.quote(str(run_dir))}"
+    try:
+        analysis.write(results.load(run_dir), run_dir)
+        return 0
+    except KeyboardInterrupt:
+        console.say(f"interrupted before the report was written; {again}")
+        return INTERRUPTED
+    except Exception as error:  # a disk that is full, say
+        logging.getLogger("ray").exception("the report was not written")
+        console.say(f"FAILED    the report: {type(error).__name__}: {' '.join(str(error).split())[:300]} ({run_dir / 'ray.log'}); {again}")
+        return 1
 
 
 def trial_id(trial: Any) -> str:
