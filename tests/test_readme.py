@@ -33,7 +33,7 @@ def test_the_tables_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     exec(block_with("load_trials"), names)
     assert list(names["ended"]["trial_id"]) == ["t_0", "t_1"]  # type: ignore[index]
     out = capsys.readouterr().out
-    assert re.search(r"config/width\n1 +32\n0 +16\n", out), "the five best, the best first"
+    assert re.search(r"fid_mnist +4 +7\nconfig/width +32 +16", out), "the five best, the best first"
     assert re.search(r"16 +1 +7\.?0? +7\.0\n32 +1 +4\.?0? +4\.0", out)
     assert re.search(r"wide +3 +0 ", out)
     assert (tmp_path / "curves.png").stat().st_size > 5000

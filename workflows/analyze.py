@@ -32,7 +32,8 @@ class AnalyzeFlags:
 def analyze(argv: Sequence[str]) -> int:
     """Parse the flags, read all runs, then write; return the exit code. Nothing is written unless all of them can be read."""
     flags = parse_plain(AnalyzeFlags, argv)
-    require(len(flags.run_dirs) > 0, "RUN_DIR", "nothing", "must be one run folder or more")
+    if not flags.run_dirs:
+        raise UsageError("RUN_DIR is missing: name one run folder or more")
     for flag, given in (*(("RUN_DIR", folder) for folder in flags.run_dirs), ("--output", flags.output)):
         require(given == given.encode(errors="ignore").decode(), flag, given, "must be a name in UTF-8")  # the page and the tables are
     folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in flags.run_dirs]

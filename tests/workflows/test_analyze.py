@@ -21,7 +21,7 @@ from processes import DEADLINE_S, finish, start_workflow
 from run_folders import GREEDY, STATE, line, make_run, make_training, trial
 
 from workflows import analyze, tune_gan
-from workflows.common import results
+from workflows.common import analysis, results, tuning
 
 TABLES = {"trials.csv", "history.csv", "report.html", "figures"}
 
@@ -108,6 +108,56 @@ def test_what_it_writes_again_is_the_same_and_of_an_old_state_nothing_is_left(tm
     analyzed(capsys, run)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == first
     assert not [path for path in run.rglob("*") if "part" in path.name or ".figure" in path.name]
+
+
+def test_of_another_state_no_best_and_no_figure_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where an ended run is resumed and killed, or where the folder had another run's."""
+    output = tmp_path / "out"
+    analyzed(capsys, make_search(tmp_path / "ended"), "--output", output)
+    assert {"best.json", "figures"} <= written(output)
+    assert "scatter.png" in written(output / "figures")
+    analyzed(capsys, make_training(tmp_path / "killed", [None, None], status="RUNNING"), "--output", output)
+    assert "best.json" not in written(output)
+    assert written(output / "figures") == {"returns.png", "throughput.png", "waiting.png", "learning.png"}
+
+
+def test_an_output_within_the_run_is_no_trial_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_search(tmp_path / "run")
+    (run / "t_00000" / "samples").mkdir(exist_ok=True)
+    Image.new("L", (64, 64)).save(run / "t_00000" / "samples" / "000010.png")
+    pictures = []
+    for _ in range(3):
+        analyzed(capsys, run, "--output", run / "analysis")
+        pictures.append(written(run / "analysis" / "samples"))
+    assert pictures[0] == pictures[1] == pictures[2]
+    assert "t_00000_000010.png" in pictures[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(28, "No space left"), 1, "FAILED    the report: OSError"),
+        (KeyboardInterrupt(), 130, "interrupted before the report was written"),
+    ],
+)
+@pytest.mark.parametrize("tables_only", [False, True])
+def test_a_workflow_whose_report_can_not_be_written_says_so_and_how_to_try_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    said: str,
+    tables_only: bool,
+) -> None:
+    def fails(*args: Any) -> None:
+        raise error
+
+    run = make_search(tmp_path / "run")
+    monkeypatch.setattr(analysis, "write_tables", fails)
+    exit_code, why = tuning.analyse(run, tables_only)
+    assert exit_code == code
+    assert why.startswith(said)
+    assert why.endswith(f"workflows/analyze.py {run}")
 
 
 @pytest.mark.parametrize("program", ["train_dqn", "train_reinforce"])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import GREEDY, line, make_run, make_training, trial
 
-from workflows.common import charts, results
+from workflows.common import charts, interactive, results
 from workflows.common.charts import Chart, Panel
 from workflows.common.results import Run
 
@@ -121,7 +121,7 @@ def test_of_many_curves_the_best_are_drawn_and_the_caption_says_so(run: Run, mon
     monkeypatch.setattr(charts, "MOST_CURVES", most)
     chart = charts.metric_over_updates(run)
     assert [series.label for series in chart.panels[0].series] == [id_ for id_ in charts.best_first(run)[:most] if id_ < "t_00007"]
-    assert chart.caption.endswith("of more samples." + said)
+    assert chart.caption.endswith("at equal updates." + said)
 
 
 @pytest.mark.parametrize(("least", "is_log"), [(5.0, False), (4.9, True), (0.0, False), (-1.0, False)])
@@ -328,8 +328,47 @@ def test_runs_of_one_metric_share_a_chart_a_curve_each_of_the_best_trial(run: Ru
         "training": ([2000, 4000], [20, 50]),
         "other": ([2000], [40]),
     }
-    assert (of_fid.title, of_return.title) == ("fid", GREEDY)
+    assert (of_fid.title, of_return.title) == ("fid", f"{GREEDY} on CartPole-v1")
     assert of_fid.name != of_return.name
+
+
+def test_runs_of_different_environments_have_charts_of_their_own_and_runs_of_one_name_their_parents(tmp_path: Path) -> None:
+    runs = []
+    for folder, env in (("x", "CartPole-v1"), ("y", "CartPole-v1"), ("z", "Acrobot-v1")):
+        (tmp_path / folder).mkdir()
+        runs.append(results.load(make_training(tmp_path / folder / "run", [None, 50.0], flags={"env": env})))
+    first, second = charts.comparison(runs)
+    assert [first.title, second.title] == [f"{GREEDY} on CartPole-v1", f"{GREEDY} on Acrobot-v1"]
+    assert [series.label for series in first.panels[0].series] == ["x/run", "y/run"]
+    assert [series.label for series in second.panels[0].series] == ["z/run"]
+
+
+def test_no_two_of_twenty_runs_look_alike(tmp_path: Path) -> None:
+    runs = [results.load(make_training(tmp_path / str(i), [None, 50.0 + i])) for i in range(20)]
+    (chart,) = charts.comparison(runs)
+    traces = interactive.figure(chart.panels[0])["data"]
+    assert len({(trace["line"]["color"], trace["line"]["dash"]) for trace in traces}) == 20
+
+
+def test_a_training_of_one_report_is_drawn_as_points(tmp_path: Path) -> None:
+    drawn = charts.charts(results.load(make_training(tmp_path / "run", [20.0])))
+    series = [one for chart in drawn for panel in chart.panels for one in panel.series]
+    assert series
+    assert all(one.marks for one in series)
+
+
+@pytest.mark.parametrize(
+    ("metric", "flags", "more"),
+    [
+        ("fid_mnist", {"num_report_samples": 2000, "num_final_samples": 10_000}, True),
+        ("fid_mnist", {"num_report_samples": 2000, "num_final_samples": 2000}, False),
+        ("elbo", {"num_report_samples": 2000, "num_final_samples": 10_000}, False),
+    ],
+)
+def test_the_last_score_is_of_more_samples_only_where_it_is(tmp_path: Path, metric: str, flags: dict[str, int], more: bool) -> None:
+    reports = line(1, 3.0, **{metric: 3.0, "updates": 10})
+    run = search(tmp_path / "run", [trial(0) | {"reports": reports}], metric=metric, flags=flags)
+    assert ("more samples" in charts.charts(run)[0].caption) == more
 
 
 def test_runs_without_a_number_are_compared_by_no_chart(tmp_path: Path) -> None:

@@ -276,6 +276,31 @@ def test_resuming_a_finished_search_changes_nothing(smoke: tuple[Path, str], ray
     pd.testing.assert_frame_equal(pd.read_csv(run_dir / "trials.csv"), before)
 
 
+FULL = """
+    import sys
+    from workflows import tune_gan
+    from workflows.common import report
+
+    def of_run(*args):
+        raise OSError(28, "No space left on device")
+
+    report.of_run = of_run
+    sys.exit(tune_gan.main(sys.argv[1:]))
+"""
+
+
+def test_a_report_that_can_not_be_written_costs_no_summary(smoke: tuple[Path, str], ray_address: str, tmp_path: Path) -> None:
+    run = shutil.copytree(smoke[0], tmp_path / "run")
+    command = [sys.executable, "-c", textwrap.dedent(FULL), "--resume", str(run), "--address", ray_address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 1, done
+    assert "FAILED    the report: OSError" in done.stdout
+    assert "best trial" in done.stdout
+    assert "tables    " in done.stdout
+    assert "report    " not in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", ["run.json", "experiment_state-*.json", "basic-variant-state-*.json", "tuner.pkl"])
 @pytest.mark.parametrize("damage", ["cut short", "gone"])
 def test_a_broken_run_is_refused_not_started_over(

@@ -27,11 +27,12 @@ def write(run: Run, output: Path, running: bool = False) -> None:
         for trial_id in results.best_and_baseline(run):
             figures.progress(run.folder, trial_id, output / results.SAMPLES)
     drawn = charts.charts(run)
-    for chart in drawn:
-        if chart.panels:
-            figures.draw(chart, output / FIGURES / f"{chart.name}.png")
+    with_panels = {chart.name: chart for chart in drawn if chart.panels}
+    for name in charts.NAMES:
+        if name in with_panels:
+            figures.draw(with_panels[name], output / FIGURES / f"{name}.png")
         else:  # an earlier analysis may have had enough for one
-            (output / FIGURES / f"{chart.name}.png").unlink(missing_ok=True)
+            (output / FIGURES / f"{name}.png").unlink(missing_ok=True)
     write_whole(output / "report.html", report.of_run(run, drawn, state(run, running)))
 
 
@@ -51,7 +52,9 @@ def write_tables(run: Run, output: Path) -> None:
             "checkpoint": row["checkpoint"],
         }
         write_whole(output / "best.json", json.dumps(record, indent=2) + "\n")
-    for picture in sorted(run.folder.glob(f"*/{results.SAMPLES}/*.png")):
+    else:
+        (output / "best.json").unlink(missing_ok=True)
+    for picture in (one for trial_id in run.trials["trial_id"] for one in sorted((run.folder / trial_id / results.SAMPLES).glob("*.png"))):
         copy = output / results.SAMPLES / f"{picture.parent.parent.name}_{picture.name}"
         copy.parent.mkdir(exist_ok=True)
         shutil.copyfile(picture, copy)

@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 
 from workflows.common import importances
+from workflows.common.metrics import OF_SAMPLES
 from workflows.common.results import Run, is_finite
 
+NAMES = ("curves", "parallel", "importances", "scatter", "returns", "throughput", "waiting", "learning")
+"""Of all charts that a run may have."""
 ROLES = {
     "best": "the best",
     "baseline": "the baseline",
@@ -125,9 +128,13 @@ def metric_over_updates(run: Run) -> Chart:
     ]
     better = "lower" if run.mode == "min" else "higher"
     panel = Panel(_X.get(x, x), run.metric, series, log_y=_is_wide([value for one in series for value in one.y]))
-    caption = f"A curve a trial; {better} is better. Scores compare at equal updates, and the last is of more samples."
+    flags = run.record.get("flags", {})
+    more = run.metric in OF_SAMPLES and flags.get("num_final_samples", 0) > flags.get("num_report_samples", 0)
+    caption = f"A curve a trial; {better} is better. Scores compare at equal updates{', and the last is of more samples' if more else ''}."
     caption += _only(MOST_CURVES, len(role))
-    return Chart("curves", f"{run.metric} over {_X.get(x, x)}", caption, [panel] if series else [])
+    if not series:
+        return Chart("curves", run.metric, f"No trial has reported a {run.metric} that is a number.", [])
+    return Chart("curves", f"{run.metric} over {_X.get(x, x)}", caption, [panel])
 
 
 def best_first(run: Run) -> list[str]:
@@ -208,7 +215,8 @@ def _axis(label: str, values: pd.Series, as_names: bool | None = None) -> Axis:
 
 
 def _as_names(values: pd.Series) -> bool:
-    return not is_finite(values).all() or values.nunique() <= MOST_NAMES
+    """Return whether values are choices rather than draws from a range: words, or few numbers of which some come again."""
+    return not is_finite(values).all() or values.nunique() <= min(MOST_NAMES, len(values) - 1)
 
 
 def _names(values: pd.Series) -> list[str]:
@@ -233,19 +241,21 @@ def _is_wide(values: Any) -> bool:
 
 
 def comparison(runs: Sequence[Run]) -> list[Chart]:
-    """Return a chart per metric: a curve per run, of its best trial, or of its first where none has run to its end."""
-    panels: dict[tuple[str, str], Panel] = {}
-    for run in runs:
+    """Return a chart per metric and environment or dataset: a curve per run, of its best trial, or of its first where none has a score."""
+    panels: dict[tuple[str, str, str], Panel] = {}
+    names = [run.folder.resolve().name for run in runs]
+    for run, name in zip(runs, names, strict=True):
         best = run.best(run.metric, run.mode)
         trial_id = best["trial_id"] if best is not None else next(iter(run.trials["trial_id"]), None)
-        x = _x(run.history)
-        panel = panels.setdefault((run.metric, x), Panel(_X.get(x, x), run.metric))
+        x, of = _x(run.history), str(run.record.get("flags", {}).get("env") or run.record.get("dataset") or "")
+        panel = panels.setdefault((run.metric, x, of), Panel(_X.get(x, x), run.metric))
         rows = _with(run.history[run.history["trial_id"] == trial_id], run.metric)
         if len(rows):
-            label = run.folder.resolve().name
+            label = name if names.count(name) == 1 else "/".join(run.folder.resolve().parts[-2:])
             panel.series.append(Series(label, rows[x].tolist(), rows[run.metric].tolist(), "", [str(run.folder)] * len(rows), marks=True))
     caption = "A curve a run: of its best trial, or of its first where none has run to its end."
-    return [Chart(f"comparison-{i}", panel.y_label, caption, [panel]) for i, panel in enumerate(panels.values()) if panel.series]
+    drawn = [(f"{metric} on {of}" if of else metric, panel) for (metric, _, of), panel in panels.items() if panel.series]
+    return [Chart(f"comparison-{i}", title, caption, [panel]) for i, (title, panel) in enumerate(drawn)]
 
 
 # Trainings
@@ -303,7 +313,7 @@ def _quantities(run: Run, columns: dict[str, str], y_label: str, lines: dict[str
                     points[x].tolist(),
                     points[column].tolist(),
                     trial_ids=[str(trial_id)] * len(points),
-                    marks=column.startswith("evaluation"),
+                    marks=column.startswith("evaluation") or len(points) == 1,
                 )
             )
     return [Panel(_X.get(x, x), y_label, series, lines=lines or {})] if series else []

@@ -131,7 +131,13 @@ class LiveTable(LiveView):
 
 def resume_command(program: str, run_dir: Path) -> str:
     """Return what to type to go on with a run."""
-    return f"{python()} workflows/{program}.py --resume {shlex.quote(str(run_dir))}"
+    return f"{command(program)} --resume {shlex.quote(str(run_dir))}"
+
+
+def command(program: str) -> str:
+    """Return a workflow as a person would start it from here, wherever here is."""
+    script = Path(__file__).parents[1] / f"{program}.py"
+    return f"{python()} {shlex.quote(min(os.path.relpath(script), str(script), key=len))}"
 
 
 def python() -> str:
@@ -140,7 +146,7 @@ def python() -> str:
     return shlex.quote(min(relative, sys.executable, key=len))
 
 
-def summary(run_dir: Path, search: Search, num_samples: int) -> int:
+def summary(run_dir: Path, search: Search, num_samples: int, reported: bool) -> int:
     """Print how the run ended and what to type next; return the exit code: 0, 1 if a trial failed, 130 if the run was interrupted."""
     trials = results.load_trials(run_dir)
     ended = results.num_ended(run_dir)
@@ -149,7 +155,8 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     if best is not None:
         _print_scores(run_dir, search, trials, best)
         say(f"picture   {run_dir / results.SAMPLES}/{best['trial_id']}_progress.png")
-    say(f"report    {run_dir}/report.html")
+    if reported:
+        say(f"report    {run_dir}/report.html")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if best is not None else ""))
     say(f"disk      {gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
     for _, trial in failed.iterrows():
@@ -161,8 +168,8 @@ def summary(run_dir: Path, search: Search, num_samples: int) -> int:
     if len(failed):
         say(f"{len(failed)} of {len(trials)} trials failed; to try them again from their last checkpoint: {resume}")
         return 1
-    say(f"next      {python()} workflows/sample.py {shlex.quote(str(run_dir))} --output digits.png    draws from the best")
-    say(f"          {python()} workflows/{search.program}.py --num-samples 32    searches wider")
+    say(f"next      {command('sample')} {shlex.quote(str(run_dir))} --output digits.png    draws from the best")
+    say(f"          {command(search.program)} --num-samples 32    searches wider")
     say(f"          {python()} -m tensorboard.main --logdir {shlex.quote(str(run_dir))}    shows every curve")
     return 0
 

@@ -25,9 +25,10 @@ COLORS = {  # Okabe & Ito's, which the colour-blind can tell apart
     "running": "#E69F00",
     "failed": "#CC79A7",
 }
-QUANTITIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+QUANTITIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
+_CYCLE = ("-", "--", ":", "-.")
 _DASHES = {"stopped": ":", "running": "--", "failed": "-."}
-_MARKERS = {"best": "*", "baseline": "s", "ended": "o", "stopped": ".", "running": "^", "failed": "x"}
+_MARKERS = {"best": "*", "baseline": "s", "ended": "o", "stopped": "o", "running": "^", "failed": "x"}
 _PANEL_INCHES = (6.4, 4.0)
 
 
@@ -62,10 +63,11 @@ def _points(panel: Panel, axes: Axes) -> None:
         axes.plot(
             [_text(x) for x in series.x] if panel.names else series.x,
             series.y,
-            linestyle="" if panel.kind == "points" else _DASHES.get(series.role, "-"),
+            linestyle="" if panel.kind == "points" else _DASHES.get(series.role, _CYCLE[0 if series.role else i // len(QUANTITIES) % 4]),
             linewidth=2.2 if series.role in ("best", "baseline") else 1.2,
             marker=_MARKERS.get(series.role, "o") if series.marks else None,
             markersize=9 if series.role == "best" else 4,
+            markerfacecolor="none" if series.role == "stopped" else None,
             color=COLORS.get(series.role, QUANTITIES[i % len(QUANTITIES)]),
             zorder=3 if series.role in ("best", "baseline") else 2,
             label=None if label in named or not label else _text(label),
@@ -76,6 +78,8 @@ def _points(panel: Panel, axes: Axes) -> None:
     axes.set(xlabel=_text(panel.x_label), ylabel=_text(panel.y_label))
     if panel.log_x:
         axes.set_xscale("log")
+    elif not panel.names:
+        axes.locator_params(axis="x", nbins=6)
     if panel.log_y:
         axes.set_yscale("log")
     axes.grid(alpha=0.25)
@@ -94,6 +98,8 @@ def _parallel(panel: Panel, axes: Axes) -> None:
     """Draw a line per trial; every upright runs from its least to its greatest value."""
     import numpy as np
     from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
 
     heights = np.array([_heights(axis, axis.positions) for axis in panel.axes])
     for trial in np.argsort(heights[-1]):
@@ -102,6 +108,9 @@ def _parallel(panel: Panel, axes: Axes) -> None:
         axes.axvline(x, color="black", linewidth=0.8)
         for height, text in zip(_heights(axis, list(axis.ticks)), axis.ticks.values(), strict=True):
             axes.annotate(_text(text), (x, height), xytext=(4, 0), textcoords="offset points", fontsize=8, va="center", bbox=_PAPER)
+    score = panel.axes[-1]
+    key = axes.figure.colorbar(ScalarMappable(Normalize(0, 1), "viridis"), ax=axes, pad=0.06, aspect=40, label=_text(score.label))
+    key.set_ticks(_heights(score, list(score.ticks)), labels=list(score.ticks.values()))
     axes.set_xticks(range(len(panel.axes)), [_text(axis.label) for axis in panel.axes])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

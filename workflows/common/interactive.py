@@ -8,6 +8,7 @@ from workflows.common.charts import ROLES, Panel, Series
 from workflows.common.figures import COLORS, QUANTITIES
 
 _DASHES = {"stopped": "dot", "running": "dash", "failed": "dashdot"}
+_CYCLE = ("solid", "dash", "dot", "dashdot")
 _SYMBOLS = {"best": "star", "baseline": "square", "ended": "circle", "stopped": "circle-open", "running": "triangle-up", "failed": "x"}
 
 
@@ -42,7 +43,7 @@ def figure(panel: Panel) -> dict[str, Any]:
     data = []
     for i, series in enumerate(panel.series):
         label = ROLES.get(series.role, series.label)
-        data.append(_trace(series, panel, label, label not in named, QUANTITIES[i % len(QUANTITIES)]))
+        data.append(_trace(series, panel, label, label not in named, i))
         named.add(label)
     return {"data": data, "layout": layout}
 
@@ -52,8 +53,10 @@ def _scale(log: bool) -> dict[str, Any]:
     return {"type": "log", "dtick": "D2"} if log else {"type": "-"}
 
 
-def _trace(series: Series, panel: Panel, label: str, first: bool, color: str) -> dict[str, Any]:
-    color = COLORS.get(series.role, color)
+def _trace(series: Series, panel: Panel, label: str, first: bool, i: int) -> dict[str, Any]:
+    """Return a series as a trace; where it is no trial's, the i-th has its own colour, or its own dash where colours come again."""
+    color = COLORS.get(series.role, QUANTITIES[i % len(QUANTITIES)])
+    dash = _DASHES.get(series.role, _CYCLE[0 if series.role else i // len(QUANTITIES) % len(_CYCLE)])
     important = series.role in ("best", "baseline")
     return {
         "type": "scatter",
@@ -66,7 +69,7 @@ def _trace(series: Series, panel: Panel, label: str, first: bool, color: str) ->
         "customdata": series.trial_ids,
         "zorder": {"best": 2, "baseline": 1}.get(series.role, 0),
         "hovertemplate": "%{customdata}<br>%{x}: %{y}<extra></extra>",
-        "line": {"color": color, "width": 3 if important else 1.5, "dash": _DASHES.get(series.role, "solid")},
+        "line": {"color": color, "width": 3 if important else 1.5, "dash": dash},
         "marker": {"color": color, "symbol": _SYMBOLS.get(series.role, "circle"), "size": 12 if series.role == "best" else 7},
     }
 

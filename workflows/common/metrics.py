@@ -21,6 +21,9 @@ MODES: dict[str, Mode] = {
 }
 """By the last part of a column's name: `evaluation/env_runners/episode_return_mean` is an `episode_return_mean`."""
 
+OF_SAMPLES = ("fid_mnist", "classifier_score", "class_balance", "confidence", "conditional_accuracy")
+"""Metrics of a number of samples, which the last report has more of than those before."""
+
 
 def mode_of(column: str) -> Mode | None:
     """Return whether the least or the greatest value of a column is its best, or None where neither is."""

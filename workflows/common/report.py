@@ -23,7 +23,7 @@ from workflows.common.results import BEST, Run
 
 PAGE = Path(__file__).parent / "page"
 MOST_ROWS = 1000
-PICTURE_BYTES = 16_000_000
+PICTURE_BYTES = 11_000_000
 """Pictures in a page, together: the best trials' come first; those of the others stay in the run folder, and the page says where."""
 _LEADING = ("updates", "num_env_steps_sampled_lifetime", "time_total_s")
 
@@ -121,7 +121,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 def _hardware(found: dict[str, Any]) -> list[str]:
     """Return what `tuning.circumstances` found, in words: numbers with their names, names as they are, nothing of what is not there."""
-    return [f"{value:g} {name}" if isinstance(value, int | float) else str(value) for name, value in found.items() if value != ""]
+    one = {name: name.removesuffix("s") if value == 1 else name for name, value in found.items()}  # 1 node, 2 CPUs
+    return [f"{value:g} {one[name]}" if isinstance(value, int | float) else str(value) for name, value in found.items() if value != ""]
 
 
 def _asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -140,13 +141,11 @@ def _best(run: Run, best: pd.Series) -> dict[str, Any]:
     if not training:
         rows = run.trials[run.trials["baseline"].astype(bool) & run.ran_to_their_end]
         shown += [("baseline", row) for _, row in rows.iterrows() if row["trial_id"] != best["trial_id"]]
-    lines = [(f"{label} ({row['trial_id']})", [_words(row.get(name)) for name in names]) for label, row in shown]
     test = results.read_test(run.folder)
     if test is not None and test["trial_id"] == best["trial_id"]:
-        more = [name for name, value in test.items() if name not in names and isinstance(value, int | float)]
-        names += more
-        lines = [(label, values + [""] * len(more)) for label, values in lines]
-        lines.append(("test digits", [_words(test[name]) if name in test else "" for name in names]))
+        names += [name for name, value in test.items() if name not in names and isinstance(value, int | float)]
+        shown.append(("on the test digits", pd.Series(test)))
+    lines = [(f"{label} ({row['trial_id']})", [_words(row.get(name)) for name in names]) for label, row in shown]
     where = _typed(run.folder)
     command = (
         f"python workflows/play.py {where} --video policy.mp4" if training else f"python workflows/sample.py {where} --output digits.png"

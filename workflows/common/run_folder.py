@@ -92,7 +92,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     """Hold the run's lock, so that no other process resumes it meanwhile; it is free again when this process ends, however it ends."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(run_dir / ".lock", timeout=0)
+    lock = FileLock(run_dir / ".lock", timeout=1)  # `is_running` may hold it for an instant
     try:
         lock.acquire()
     except Timeout:

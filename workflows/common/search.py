@@ -102,7 +102,7 @@ def run(flags: SearchFlags, search: Search) -> int:
     data = _load(flags)
     if flags.resume and (dataset := run_folder.read_run(flags.resume).get("dataset")) != data.name:
         raise UsageError(f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`")
-    from workflows.common import analysis, console, results, state
+    from workflows.common import console, state
     from workflows.common.cluster import connected, require_resources
 
     require_space(search.preset, search.space(), flags.num_samples, data)
@@ -116,17 +116,21 @@ def run(flags: SearchFlags, search: Search) -> int:
                 console.note(state.recover(run_dir))
             tuner = build_tuner(flags, search, data, run_dir)
             tuning.keep_rays_log(run_dir)
-            work = f"{flags.num_samples} trials of up to {flags.max_updates} updates on {data.name}"
+            work = f"{flags.num_samples} trial{'s' * (flags.num_samples > 1)} of up to {flags.max_updates} updates on {data.name}"
             console.say(f"{search.program}: {work}, {tuning.hardware(cluster)}")
             console.say(f"run folder {run_dir}, with the last {CHECKPOINTS_KEPT} checkpoints of every trial")
             exit_code = tuning.fit(tuner, console.LiveTable.shown(), search.program, run_dir)
             if exit_code:
                 return exit_code
             state.keep(run_dir)
-            analysis.write_tables(results.load(run_dir), run_dir)  # at once: what follows takes a while
+            unwritten, why = tuning.analyse(run_dir, tables_only=True)  # at once: what follows takes a while
             tested = _test(run_dir, search, data, flags.num_samples)
-            written = tuning.analyse(run_dir)
-    return tested or console.summary(run_dir, search, flags.num_samples) or written
+            if not unwritten:
+                unwritten, why = tuning.analyse(run_dir)
+    exit_code = tested or console.summary(run_dir, search, flags.num_samples, reported=not unwritten)
+    if unwritten:
+        console.say(why)
+    return exit_code or unwritten
 
 
 def _test(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> int:

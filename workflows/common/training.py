@@ -115,8 +115,11 @@ def run(flags: TrainingFlags, training: Training) -> int:
             if exit_code:
                 return exit_code
             state.keep(run_dir)
-            written = tuning.analyse(run_dir)
-    return training_view.summary(run_dir, training.program, _stop_return(flags)) or written
+            unwritten, why = tuning.analyse(run_dir)
+    exit_code = training_view.summary(run_dir, training.program, _stop_return(flags), reported=not unwritten)
+    if unwritten:
+        console.say(why)
+    return exit_code or unwritten
 
 
 def _require_env(env: str, training: Training) -> None:

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from workflows.common import results
-from workflows.common.console import LiveView, clock, gigabytes, number, python, resume_command, say
+from workflows.common.console import LiveView, clock, command, gigabytes, number, python, resume_command, say
 from workflows.common.flags import INTERRUPTED
 from workflows.common.training import ENV_STEPS, GREEDY_RETURN, RETURN
 
@@ -86,7 +86,7 @@ def faults(result: dict[str, Any]) -> list[str]:
     return [f"{count:g} {words}" for count, words in counts if count is not None and count > 0]
 
 
-def summary(run_dir: Path, program: str, stop_return: float) -> int:
+def summary(run_dir: Path, program: str, stop_return: float, reported: bool) -> int:
     """Print how the training ended and what to type next; return the exit code: 0, 1 if it failed, 130 if it was interrupted."""
     trials, history = results.load_trials(run_dir), results.load_history(run_dir)
     trial = trials.iloc[0]
@@ -100,7 +100,8 @@ def summary(run_dir: Path, program: str, stop_return: float) -> int:
         counts = {group: {name: last.get(f"{group}/{name}") for name in FAULTS} for group in GROUPS}
         if faults(counts):
             say(f"faults    {', '.join(faults(counts))}")
-    say(f"report    {run_dir}/report.html")
+    if reported:
+        say(f"report    {run_dir}/report.html")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if (run_dir / "best.json").exists() else ""))
     say(f"disk      {1000 * gigabytes(run_dir):.0f} MB, nearly all of it the checkpoints")
     if trial["status"] == "ERROR":
@@ -110,6 +111,6 @@ def summary(run_dir: Path, program: str, stop_return: float) -> int:
     if trial["status"] != "TERMINATED":
         say(f"interrupted; to go on: {resume}")
         return INTERRUPTED
-    say(f"next      {python()} workflows/play.py {shlex.quote(str(run_dir))} --video policy.mp4    shows what it does")
+    say(f"next      {command('play')} {shlex.quote(str(run_dir))} --video policy.mp4    shows what it does")
     say(f"          {python()} -m tensorboard.main --logdir {shlex.quote(str(run_dir))}    shows every curve")
     return 0

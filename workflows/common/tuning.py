@@ -49,6 +49,7 @@ def fit(tuner: tune.Tuner, shown: AbstractContextManager[None], program: str, ru
         signal.signal(signal.SIGINT, on_interrupt)  # Tune keeps its own, which swallows the next Ctrl-C
     console.say(ended)
     console.say(f"to go on: {console.resume_command(program, run_dir)}")
+    console.say(f"to see how far it came: {console.command('analyze')} {shlex.quote(str(run_dir))}")
     return exit_code
 
 
@@ -72,12 +73,12 @@ def circumstances() -> dict[str, Any]:
     resources = ray_resources()
     accelerators = [name.removeprefix("accelerator_type:") for name in resources if name.startswith("accelerator_type:")]
     return {
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS_OF},
+        "versions": {"python": platform.python_version()} | {name: version for name in VERSIONS_OF if (version := _version(name))},
         "hardware": {
             "nodes": sum(name.startswith("node:") and name != "node:__internal_head__" for name in resources),
             "CPUs": resources.get("CPU", 0),
             "GPUs": resources.get("GPU", 0),
-            "processor": _processor(),
+            "processor of the driver": _processor(),
             "accelerator": ", ".join(accelerators),
             "memory": f"{resources.get('memory', 0) / 1e9:.0f} GB for Ray's tasks",
         },
@@ -92,6 +93,14 @@ def ray_resources() -> dict[str, float]:
     return dict(ray.cluster_resources())
 
 
+def _version(name: str) -> str | None:
+    """Return the version of a package, or None where it is no installed one: this project may be a folder on PYTHONPATH."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def _processor() -> str:
     """Return the name of this machine's processor."""
     try:
@@ -101,21 +110,20 @@ def _processor() -> str:
     return (names or [platform.processor() or platform.machine()])[0]
 
 
-def analyse(run_dir: Path) -> int:
-    """Write tables, figures and the page of a run that has ended; return 0, or the exit code where that could not be done."""
+def analyse(run_dir: Path, tables_only: bool = False) -> tuple[int, str]:
+    """Write tables, figures and the page of a run that has ended; return 0 and "", or the exit code and why that could not be done."""
     from workflows.common import analysis, console, results
 
-    again = f"to try again: {console.python()} workflows/analyze.py {shlex.quote(str(run_dir))}"
+    again = f"to try again: {console.command('analyze')} {shlex.quote(str(run_dir))}"
     try:
-        analysis.write(results.load(run_dir), run_dir)
-        return 0
+        (analysis.write_tables if tables_only else analysis.write)(results.load(run_dir), run_dir)
+        return 0, ""
     except KeyboardInterrupt:
-        console.say(f"interrupted before the report was written; {again}")
-        return INTERRUPTED
+        return INTERRUPTED, f"interrupted before the report was written; {again}"
     except Exception as error:  # a disk that is full, say
         logging.getLogger("ray").exception("the report was not written")
-        console.say(f"FAILED    the report: {type(error).__name__}: {' '.join(str(error).split())[:300]} ({run_dir / 'ray.log'}); {again}")
-        return 1
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return 1, f"FAILED    the report: {reason} ({run_dir / 'ray.log'}); {again}"
 
 
 def trial_id(trial: Any) -> str:
