@@ -126,7 +126,8 @@ def _hardware(found: dict[str, Any]) -> list[str]:
 
 
 def _asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
-    groups = {"Flags": run.record.get("flags", {}), "Hyperparameters that were not searched": run.record.get("preset", {})}
+    fixed = "Hyperparameters that were not searched" if "baseline" in run.record else "Hyperparameters"
+    groups = {"Flags": run.record.get("flags", {}), fixed: run.record.get("preset", {})}
     searched = run.record.get("baseline", {})
     shown = {
         name: {key: value for key, value in group.items() if value is not None and key not in searched} for name, group in groups.items()
