@@ -53,13 +53,13 @@ def curve(result: dict[str, Any]) -> tuple[float, ...]:
 @pytest.mark.parametrize(("env", "share"), [(Flaky, 0.002), (Nan, 0.001)])
 def test_episodes_with_a_failed_step_are_lost_whole_and_counted(built: Any, num_env_runners: int, env: type, share: float) -> None:
     algorithm = built(config(env, num_env_runners, {"share": share}))
-    for _ in range(6):
-        result = algorithm.train()
+    results = [algorithm.train()]
+    until(lambda: results.append(algorithm.train()) or results[-1]["env_runners"]["num_episodes_lost"] > 2, "no episode is lost")
+    result = results[-1]
     counts, learned = result["env_runners"], result["learners"]["default_policy"]
-    assert counts["num_episodes_lost"] > 0
     assert counts["num_dropped_env_steps"] > 0
     assert (counts["num_env_failures"] > 0) == (env is Flaky)
-    # Of a batch that lost all eight there would be no update; at these shares an episode in ten is lost.
+    # A batch that lost all eight would be no update; at these shares an episode in ten is lost.
     assert counts["num_episodes_lifetime"] + counts["num_episodes_lost"] == 8 * learned["num_updates_lifetime"]
     assert all(parameter.isfinite().all() for parameter in algorithm.learner_group._learner.policy_module.parameters())
 
