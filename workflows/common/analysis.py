@@ -6,12 +6,9 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from workflows.common import charts, figures, report, results
-from workflows.common.results import Run, write_whole
+from workflows.common.results import Run, plain, write_whole
 
 FIGURES = "figures"
 
@@ -42,7 +39,7 @@ def write_tables(run: Run, output: Path) -> None:
     write_whole(output / "history.csv", run.history.to_csv(index=False))
     row = run.best(run.metric, run.mode)
     if row is not None:
-        config = {str(name).removeprefix("config/"): _plain(value) for name, value in row.items() if str(name).startswith("config/")}
+        config = {str(name).removeprefix("config/"): plain(value) for name, value in row.items() if str(name).startswith("config/")}
         record = {
             "trial_id": row["trial_id"],
             "metric": run.metric,
@@ -83,8 +80,3 @@ def state(run: Run, running: bool) -> str:
     if ended >= asked:
         return what + "."
     return what + ("; it is running." if running else "; it was interrupted, or killed.")
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if value == value else None  # a table's NaN

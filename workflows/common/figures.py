@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageDraw
 
 from workflows.common.charts import ROLES, Axis, Chart, Panel
+from workflows.common.run_files import SAMPLES, read_pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,7 +136,7 @@ def progress(run_dir: Path, trial_id: str, output: Path) -> Path | None:
 
     Return its path, or None if the trial drew none that can be read.
     """
-    pictures = sorted(path for path in (run_dir / trial_id / "samples").glob("*.png") if path.stem.isdecimal())  # no other kind's
+    pictures = [path for name, _, path in read_pictures(run_dir / trial_id) if name == SAMPLES]  # no other kind's
     if not pictures:
         return None
     grids: list[Image.Image] = []

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from workflows.common import charts, interactive, results
 from workflows.common.charts import ROLES, Chart
-from workflows.common.results import BEST, Run
+from workflows.common.results import BEST, Run, plain
+from workflows.common.run_files import read_pictures
 
 PAGE = Path(__file__).parent / "page"
 MOST_ROWS = 1000
@@ -56,7 +56,7 @@ def of_runs(runs: Sequence[Run], table: pd.DataFrame, drawn: Sequence[Chart]) ->
     """Return a page that compares runs: `results.compare`'s table, and charts."""
     rows = []
     for run, (_, row) in zip(runs, table.iterrows(), strict=True):
-        shown = {str(name): _plain(value) for name, value in row.items()}
+        shown = {str(name): plain(value) for name, value in row.items()}
         details = [("Run", list(shown.items())), *_asked(run)]
         rows.append({"id": str(run.folder), "role": str(row["program"]), "cells": list(shown.values()), "details": details, "pictures": []})
     return _page(
@@ -198,7 +198,7 @@ def _trial_rows(run: Run) -> list[dict[str, Any]]:
             found = []
         else:
             left -= size
-        values = {str(name): _plain(value) for name, value in row.items()}
+        values = {str(name): plain(value) for name, value in row.items()}
         config = {name.removeprefix("config/"): _words(value) for name, value in values.items() if name.startswith("config/")}
         known = {name: value for name, value in values.items() if not name.startswith("config/") and name not in ("error", "baseline")}
         rows.append(
@@ -217,15 +217,8 @@ def _trial_rows(run: Run) -> list[dict[str, Any]]:
 
 def _pictures(trial_dir: Path) -> list[tuple[str, Path]]:
     """Return a trial's sample grids in the order of their updates, each with what it shows."""
-    found = []
-    for path in sorted((trial_dir / results.SAMPLES).glob("*.png")):
-        updates, _, name = path.stem.partition("_")
-        if updates.isdigit():
-            found.append((name or "samples", int(updates), path))
-    return [
-        (f"{name} after {updates:,} updates", path)
-        for name, updates, path in sorted(found, key=lambda one: (one[0] != "samples", *one[:2]))
-    ]
+    found = sorted(read_pictures(trial_dir), key=lambda one: (one[0] != results.SAMPLES, *one[:2]))
+    return [(f"{name} after {updates:,} updates", path) for name, updates, path in found]
 
 
 def _picture(caption: str, path: Path) -> dict[str, Any]:
@@ -237,19 +230,12 @@ def _picture(caption: str, path: Path) -> dict[str, Any]:
 # Values
 
 
-def _plain(value: Any) -> Any:
-    """Return a value of a table as JSON knows it: None for what is missing."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if (isinstance(value, float) and math.isnan(value)) or value is pd.NA else value
-
-
 def _cell(value: Any) -> Any:
     return value if value is None or (isinstance(value, int | float) and not isinstance(value, bool)) else _words(value)
 
 
 def _words(value: Any) -> str:
-    value = _plain(value)
+    value = plain(value)
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -261,5 +247,5 @@ def _finite(value: Any) -> Any:
         return {str(key): _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
-    value = _plain(value)
+    value = plain(value)
     return str(value) if isinstance(value, float) and math.isinf(value) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from workflows.common.metrics import Mode, mode_of
+from workflows.common.run_files import SAMPLES as SAMPLES
 from workflows.common.run_files import newest_checkpoint, read_error, read_reports, read_run, read_trials
 
-SAMPLES = "samples"
 TEST_FILE = "test.json"
 BEST = "best/"
 _TUNES_OWN = ("done", "date", "pid", "node_ip", "time_since_restore", "iterations_since_restore", "experiment_tag", "trial_id")
@@ -222,6 +223,13 @@ def read_test(run_dir: str | Path) -> dict[str, Any] | None:
 def write_test(run_dir: str | Path, record: dict[str, Any]) -> None:
     """Write what `read_test` reads."""
     write_whole(Path(run_dir) / TEST_FILE, json.dumps(record, indent=2) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a table as JSON knows it: None for what is missing."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if (isinstance(value, float) and math.isnan(value)) or value is pd.NA else value
 
 
 def write_whole(path: Path, text: str) -> None:

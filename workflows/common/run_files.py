@@ -16,6 +16,8 @@ from typing import Any, get_args
 from workflows.common import RUN_FILE, SAVED, STATE
 from workflows.common.metrics import Mode
 
+SAMPLES = "samples"
+PICTURE = re.compile(r"([0-9]+)(?:_(.+))?\.png")
 _KINDS = {"program": str, "metric": str, "num_reports": int} | dict.fromkeys(("flags", "preset", "baseline", "versions", "hardware"), dict)
 
 
@@ -86,6 +88,12 @@ def read_error(trial_dir: Path) -> str:
     lines = [line.rstrip() for line in path.read_text(errors="replace").splitlines() if line.strip()] if path.exists() else []
     named = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(\(\w+\))?: \S", line)]
     return re.sub(r"^[\w.]*\.(?=\w+(\(\w+\))?: )", "", (named or lines or ["unknown: no error.txt"])[-1])
+
+
+def read_pictures(trial_dir: Path) -> list[tuple[str, int, Path]]:
+    """Return a trial's pictures in the order of their updates: what each is of (samples, …), after how many updates, its path."""
+    found = [(PICTURE.fullmatch(path.name), path) for path in (trial_dir / SAMPLES).glob("*.png")]
+    return sorted(((name[2] or SAMPLES, int(name[1]), path) for name, path in found if name), key=lambda one: one[1:])
 
 
 def newest_checkpoint(trial_dir: Path) -> str | None:

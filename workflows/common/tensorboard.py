@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboardX.summary import hparams  # type: ignore[import-untyped]
 
-PICTURE = re.compile(r"(\d{6,})(?:_(.+))?\.png")
+from workflows.common.run_files import read_pictures
+
 PNG_END = b"IEND\xaeB`\x82"
 SCALARS = "ray/tune"
 """Where Tune puts every metric."""
@@ -98,11 +98,11 @@ class TensorBoard(TBXLoggerCallback):
         """
         series: dict[str, list[tuple[int, Path]]] = defaultdict(list)
         written = self._written.setdefault(trial, set())
-        for path in (Path(trial.path) / "samples").glob("*.png"):
-            if path.name not in written and (name := PICTURE.fullmatch(path.name)):
-                series[name[2] or "samples"].append((int(name[1]), path))
+        for tag, step, path in read_pictures(Path(trial.path)):
+            if path.name not in written:
+                series[tag].append((step, path))
         for tag, pictures in series.items():
-            for step, path in sorted(pictures):
+            for step, path in pictures:
                 image = read_png(path)
                 if image is not None:
                     self._trial_writer[trial].file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)

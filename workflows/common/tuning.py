@@ -70,7 +70,9 @@ def hardware(cluster: Cluster) -> str:
 
 def circumstances() -> dict[str, Any]:
     """Return with what a run was run, on what, and when, for its record."""
-    resources = ray_resources()
+    import ray
+
+    resources = ray.cluster_resources()
     accelerators = [name.removeprefix("accelerator_type:") for name in resources if name.startswith("accelerator_type:")]
     return {
         "versions": {"python": platform.python_version()} | {name: version for name in VERSIONS_OF if (version := _version(name))},
@@ -84,13 +86,6 @@ def circumstances() -> dict[str, Any]:
         },
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-
-
-def ray_resources() -> dict[str, float]:
-    """Return what the cluster that this process is connected to has."""
-    import ray
-
-    return dict(ray.cluster_resources())
 
 
 def _version(name: str) -> str | None:
