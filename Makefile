@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCHMARKS := gan_throughput cvae_throughput tune_overhead rollout_throughput gradient_variance reinforce_time_to_solve
 .DEFAULT_GOAL := help
-.PHONY: help install data gan cvae test slow check bench
+.PHONY: help install data gan cvae test slow test-cluster check bench
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(STAMP) ## make .venv and install the project into it, at the versions of constraints.txt
 $(STAMP): pyproject.toml constraints.txt
@@ -28,10 +28,13 @@ cvae: $(STAMP) ## search CVAE hyperparameters on MNIST (about nine minutes on tw
 	@$(BIN)/python workflows/tune_cvae.py
 
 test: $(STAMP) ## run the tests, but for those that take long
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow and not cluster"
 
 slow: $(STAMP) ## run the tests that take long
 	@$(BIN)/python -m pytest -m slow
+
+test-cluster: $(STAMP) ## bring up a cluster with `ray up`, on three hosts made here of namespaces (needs root; five minutes)
+	@$(BIN)/python -m pytest -m cluster --log-cli-level=INFO
 
 check: $(STAMP) ## lint, formatting, types
 	@$(BIN)/ruff check .

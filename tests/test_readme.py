@@ -1,13 +1,17 @@
-"""The README's Python runs as it stands there, but for a shorter training and another run folder."""
+"""The README's Python runs as it stands there, but for a shorter training and another run folder; its commands, and those of the pages on
+clusters, have flags that exist."""
 
 import importlib
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from run_folders import line, make_run
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+CLUSTER = (Path(__file__).parent.parent / "docs/cluster.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -56,12 +60,25 @@ def test_the_rllib_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert (tmp_path / "checkpoint" / "policy.safetensors").exists()
 
 
-@pytest.mark.parametrize("workflow", ["tune_gan", "tune_cvae", "train_dqn", "train_reinforce", "analyze", "sample", "play"])
+@pytest.mark.parametrize(
+    "workflow", ["tune_gan", "tune_cvae", "train_dqn", "train_reinforce", "analyze", "sample", "play", "local_cluster"]
+)
 def test_every_flag_it_names_exists(workflow: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(f"workflows.{workflow}").main(["--help"])
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
-    commands = re.findall(rf"^python workflows/{workflow}.py (.*)$", README, flags=re.MULTILINE)
+    commands = re.findall(rf"workflows/{workflow}.py ([^`'#\n]*)", README + CLUSTER)
     assert commands
-    used = {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]+", command.split("#")[0])}
+    used = {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]+", command)}
     assert used <= known
+
+
+def test_the_commands_and_files_about_clusters_can_be_read() -> None:
+    blocks = re.findall(r"```(bash|yaml)\n(.*?)```", CLUSTER, flags=re.DOTALL)
+    for language, block in blocks:
+        if language == "bash":
+            checked = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+            assert (checked.returncode, checked.stderr) == (0, ""), block
+        else:
+            assert all(isinstance(part, dict) for part in yaml.safe_load_all(block))
+    assert {language for language, _ in blocks} == {"bash", "yaml"}

@@ -14,6 +14,7 @@ from pathlib import Path
 from workflows.common.flags import UsageError
 
 PROBE_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 60.0
 TOKEN_FILE = Path("~/.ray/auth_token")
 CURRENT_CLUSTER_FILE = Path("/tmp/ray/ray_current_cluster")
 """Where `ray start` leaves its cluster's address, and where `ray.init()` looks for it."""
@@ -95,6 +96,36 @@ def _interrupts_wait() -> Iterator[None]:
 
         ray.shutdown()
         raise KeyboardInterrupt
+
+
+def require_shared(folder: Path) -> None:
+    """Raise UsageError unless all machines of the cluster see this folder, which is there; Ray would fail at the first checkpoint.
+
+    A machine that joins later is not asked: there, Ray's own check ends the trial.
+    """
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def sees(path: str) -> bool:
+        return os.path.isdir(path)
+
+    here = ray.get_runtime_context().get_node_id()
+    answers = {
+        node["NodeManagerAddress"]: ray.remote(sees)
+        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        .remote(str(folder))
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here
+    }
+    for address, answer in answers.items():
+        try:
+            seen = ray.get(answer, timeout=ANSWER_TIMEOUT_S)
+        except (GetTimeoutError, RayError):  # a machine that went, or is slow to start a process: the trials will tell
+            continue
+        if not seen:
+            rule = f"must be a folder that every machine of the cluster shares; {address} does not see it"
+            raise UsageError(f"--storage-path {str(folder.parent)!r} {rule}")
 
 
 def require_resources(cluster: Cluster, kind: str, wanted: float, asked: str) -> str:

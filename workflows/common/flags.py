@@ -48,7 +48,7 @@ class RunFlags:
             "/" not in self.name and self.name not in (".", "..") and self.name == self.name.strip() and len(os.fsencode(self.name)) <= 200
         )
         require(plain, "--name", self.name, "must be a folder's name: no slash, no blank at its ends, at most 200 bytes")
-        require("://" not in self.storage_path, "--storage-path", self.storage_path, "must be a folder (mount the bucket)")
+        require("://" not in self.storage_path, "--storage-path", self.storage_path, "must be a folder, not a bucket (copy to it later)")
 
 
 FlagsT = TypeVar("FlagsT", bound=RunFlags)

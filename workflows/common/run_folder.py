@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -57,14 +57,21 @@ def _taken(run_dir: Path) -> UsageError:
     )
 
 
-def make(run_dir: Path) -> None:
-    """Make the folder of a new run."""
+def make(run_dir: Path, require: Callable[[Path], None]) -> None:
+    """Make the folder of a new run; where `require` then raises, nothing is left."""
+    made = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
     try:
         run_dir.mkdir(parents=True)
     except FileExistsError:
         raise _taken(run_dir) from None
     except OSError as error:
         raise UsageError(f"--storage-path {str(run_dir.parent)!r} can't be written: {error.strerror}") from None
+    try:
+        require(run_dir)
+    except BaseException:
+        for folder in made:
+            folder.rmdir()
+        raise
 
 
 def _resumed(flags: RunFlags, program: str, preset: Any) -> Path:

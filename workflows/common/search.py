@@ -103,14 +103,16 @@ def run(flags: SearchFlags, search: Search) -> int:
     if flags.resume and (dataset := run_folder.read_run(flags.resume).get("dataset")) != data.name:
         raise UsageError(f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`")
     from workflows.common import console, state
-    from workflows.common.cluster import connected, require_resources
+    from workflows.common.cluster import connected, require_resources, require_shared
 
     require_space(search.preset, search.space(), flags.num_samples, data)
     with connected(flags.address) as cluster:
         for kind, flag, wanted in (("GPU", "--gpus-per-trial", flags.gpus_per_trial), ("CPU", "--cpus-per-trial", flags.cpus_per_trial)):
             console.note(require_resources(cluster, kind, wanted, f"{flag} {wanted:g} is"))
-        if not flags.resume:
-            run_folder.make(run_dir)
+        if flags.resume:
+            require_shared(run_dir)
+        else:
+            run_folder.make(run_dir, require_shared)
         with run_folder.locked(run_dir):
             if flags.resume:
                 console.note(state.recover(run_dir))

@@ -96,14 +96,16 @@ def run(flags: TrainingFlags, training: Training) -> int:
     run_dir = run_folder.choose(flags, training.program, training.options)
     _require_env(flags.env, training)
     from workflows.common import console, state, training_view
-    from workflows.common.cluster import connected, require_resources
+    from workflows.common.cluster import connected, require_resources, require_shared
 
     with connected(flags.address) as cluster:
         for kind, wanted in _resources(flags).items():
             asked = f"--num-env-runners {flags.num_env_runners}, --num-learners {flags.num_learners} and the algorithm itself"
             console.note(require_resources(cluster, kind, wanted, f"{asked} need {wanted:g} {kind}s,"))
-        if not flags.resume:
-            run_folder.make(run_dir)
+        if flags.resume:
+            require_shared(run_dir)
+        else:
+            run_folder.make(run_dir, require_shared)
         with run_folder.locked(run_dir):
             if flags.resume:
                 console.note(state.recover(run_dir))
