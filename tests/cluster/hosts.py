@@ -159,6 +159,7 @@ class Network:
     def __init__(self, hosts: list[str], seen: list[str]) -> None:
         """`seen` are folders that every host sees: a path (read-only, where it is), or PATH:WHERE (writable, at another place)."""
         self._made: list[Namespaces] = []
+        self.lost: list[Host] = []
         try:
             switch = (
                 f"ip link add bridge type bridge && ip addr add {GATEWAY}/24 dev bridge && ip link set bridge up && echo ready && read -r _"
@@ -178,6 +179,13 @@ class Network:
     def _keep(self, made: Any) -> Any:
         self._made.append(made)
         return made
+
+    def lose(self, host: Host) -> None:
+        """End a host at once, as when its power is cut."""
+        self.hosts.remove(host)
+        self.lost.append(host)
+        self._made.remove(host)
+        host.stop()
 
     def stop(self) -> None:
         """End all hosts and what they do."""

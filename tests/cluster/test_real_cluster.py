@@ -2,6 +2,8 @@
 
 `make test-cluster` runs it and says how long each stage took; it needs root on Debian or Ubuntu, and says so where it skips."""
 
+import csv
+import io
 import json
 import logging
 import re
@@ -100,6 +102,8 @@ def cluster(network: hosts.Network, head: hosts.Host, said: str) -> Iterator[str
         wait(lambda: head.run(joined, timeout=60).split()[-1] == all_cpus, JOINED_S, "all hosts in the cluster")
     yield f"~/{CLUSTER}"
     down = said.partition("only):\n")[2].replace("ray down", "ray down --yes").replace("ssh ", "ssh -o StrictHostKeyChecking=no ")
+    for host in network.lost:
+        down = down.replace(f" {host.address}", "")
     with stage("ray down, ray stop on the workers"):
         at_laptop(network, down.replace("\n", ";"), GONE_S)
         wait(lambda: not any(processes_of_ray(host) for host in network.hosts), GONE_S, "no process of Ray on any host")
@@ -120,8 +124,9 @@ def on_cluster(network: hosts.Network, cluster: str, command: str, timeout: floa
     return at_laptop(network, f"ray exec {cluster} 'cd ~/ray-training-workflows && {command}'", timeout)
 
 
-def runs(head: hosts.Host, name: str, file: str) -> str:
-    return head.run(f"cat ~/ray_results/{name}/{file}")
+def trials(head: hosts.Host, name: str) -> list[dict[str, str]]:
+    """Return the rows of a run's trials.csv."""
+    return list(csv.DictReader(io.StringIO(head.run(f"cat ~/ray_results/{name}/trials.csv"))))
 
 
 def test_the_token_is_on_every_host_and_for_its_owner_alone(network: hosts.Network, cluster: str) -> None:
@@ -161,7 +166,7 @@ def test_train_dqn_has_env_runners_on_every_host(network: hosts.Network, cluster
     assert "6 CPUs" in said
     assert "report    /root/ray_results/dqn/report.html" in said
     assert seen == {host.name for host in network.hosts}
-    record = json.loads(runs(head, "dqn", "run.json"))
+    record = json.loads(head.run("cat ~/ray_results/dqn/run.json"))
     assert record["hardware"]["nodes"] == 3
 
 
@@ -176,12 +181,9 @@ def test_tune_gan_has_trials_on_other_hosts(network: hosts.Network, cluster: str
     finally:
         hosts.end(tunnel)
     assert "succeeded" in said
-    trials = runs(head, "gan", "trials.csv").splitlines()
-    columns = trials[0].split(",")
-    status, hostname = columns.index("status"), columns.index("hostname")
-    assert len(trials) == 4
-    assert {line.split(",")[status] for line in trials[1:]} == {"TERMINATED"}
-    assert {line.split(",")[hostname] for line in trials[1:]} & {"worker-1", "worker-2"}
+    found = trials(head, "gan")
+    assert [trial["status"] for trial in found] == ["TERMINATED"] * 3
+    assert {trial["hostname"] for trial in found} & {"worker-1", "worker-2"}
 
 
 def test_a_folder_that_is_not_shared_is_refused_in_one_line(network: hosts.Network, cluster: str, head: hosts.Host) -> None:
@@ -193,3 +195,20 @@ def test_a_folder_that_is_not_shared_is_refused_in_one_line(network: hosts.Netwo
     )
     assert "code 2" in said
     assert head.run("ls ~/mine 2>&1 || true").startswith("ls: cannot access")
+
+
+def test_a_training_goes_on_when_a_machine_loses_its_power(network: hosts.Network, cluster: str, head: hosts.Host) -> None:
+    workflow = "python workflows/train_dqn.py --num-env-runners 4 --stop-return inf --stop-env-steps 40000 --name lost"
+    reports = "cat ~/ray_results/lost/*/result.json 2> /dev/null | wc -l"
+    with stage("train_dqn.py, of whose machines one is lost"):
+        process = start_at_laptop(network, f"ray exec {cluster} 'cd ~/ray-training-workflows && {workflow}'")
+        wait(lambda: int(head.run(reports)) > 0 or process.poll() is not None, RUN_S, "a report")
+        victim = next(host for host in network.hosts[1:] if not host.processes("ray::Trial"))
+        assert victim.processes("ray::VectorEnvRunner")
+        network.lose(victim)
+        said, _ = process.communicate(timeout=RUN_S)
+    assert process.returncode == 0, said
+    assert re.search(r"faults +[1-9]\d* rollouts? lost", said)
+    [trial] = trials(head, "lost")
+    assert trial["status"] == "TERMINATED"
+    assert 0 < float(trial["fault_tolerance/num_healthy_workers"]) < 4

@@ -352,11 +352,12 @@ def test_a_run_is_not_resumed_on_other_digits(smoke: tuple[Path, str], tmp_path:
     assert "was begun on mnist, but only mnist-10k can be had" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "scheduler"),
     [
-        pytest.param(signal.SIGKILL, "fifo", id="killed", marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, "asha", id="killed asha", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "fifo", id="killed"),
+        pytest.param(signal.SIGKILL, "asha", id="killed asha"),
         pytest.param(signal.SIGINT, "asha", id="interrupted"),
     ],
 )
