@@ -78,6 +78,7 @@ def local_cluster(argv: Sequence[str]) -> int:
     flags = parse_plain(LocalClusterFlags, argv)
     key, output = os.path.expanduser(flags.ssh_private_key), os.path.expanduser(flags.output)
     require(not key or os.path.isfile(key), "--ssh-private-key", flags.ssh_private_key, "must be a file")
+    require(not key.endswith(".pub"), "--ssh-private-key", flags.ssh_private_key, "must be the private key, whose name has no .pub")
     for taken in filter(None, (str(CLUSTER_FILE), key)):
         require(os.path.realpath(output) != os.path.realpath(taken), "--output", flags.output, "must be neither cluster.yaml nor the key")
     import yaml
@@ -92,12 +93,13 @@ def local_cluster(argv: Sequence[str]) -> int:
         Path(output).write_text(header + yaml.safe_dump(config, sort_keys=False, width=10_000))
     except OSError as error:
         raise UsageError(f"--output {flags.output!r} can't be written: {error.strerror}") from None
-    print(f"{flags.output}: {flags.head_ip} and {len(flags.worker_ips)} workers")
+    workers = f"{len(flags.worker_ips)} worker{'s' * (len(flags.worker_ips) > 1)}"
+    print(f"{flags.output}: the head {flags.head_ip}, and {workers}")
     print("~/ray_results must be a folder that all of them share; then, from the project's folder:")
-    print(f"  ray up {shlex.quote(flags.output)}")
+    print(f"  ray up --disable-usage-stats {shlex.quote(flags.output)}")
     print("to take it down (`ray down` stops the head's processes only):")
     print(f"  ray down {shlex.quote(flags.output)}")
-    login = f"ssh{f' -i {shlex.quote(_absolute(flags.ssh_private_key))}' if flags.ssh_private_key else ''} {flags.ssh_user}@$host"
+    login = f"ssh -t{f' -i {shlex.quote(_absolute(flags.ssh_private_key))}' if flags.ssh_private_key else ''} {flags.ssh_user}@$host"
     print(f"  for host in {' '.join(flags.worker_ips)}; do {login} \"bash -lic 'ray stop'\"; done")
     return 0
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import numpy as np
@@ -138,25 +138,28 @@ class Collector:
 
     def _ask(self) -> None:
         """Send requests to every healthy runner, as many as may wait."""
+        waiting = self._num_waiting()
         for actor_id in self._manager.healthy_actor_ids():
-            if not self._num_waiting(actor_id):
+            if not waiting[actor_id]:
                 self._heard_at[actor_id] = time.monotonic()
         while self._group.foreach_env_runner_async(collect_rollout, tag=TAG, kwargs=self._request()):
             pass
 
     def _ask_todo(self) -> None:
         """Ask runners that have nothing to do for the shares that nobody has been asked for."""
+        waiting = self._num_waiting()
         for actor_id in self._manager.healthy_actor_ids():
             if not self._todo:
                 return
-            if not self._num_waiting(actor_id):
+            if not waiting[actor_id]:
                 request = self._request(batch=self._shares[self._todo[0]])
                 if self._group.foreach_env_runner_async(collect_rollout, tag=TAG, kwargs=request, remote_worker_ids=[actor_id]):
                     self._asked[actor_id] = self._todo.popleft()
                     self._heard_at[actor_id] = time.monotonic()
 
-    def _num_waiting(self, actor_id: int) -> int:
-        return sum(waiting == (TAG, actor_id) for waiting in self._manager._in_flight_req_to_actor_id.values())
+    def _num_waiting(self) -> Counter[int]:
+        """Return how many requests are under way, by runner."""
+        return Counter(actor_id for tag, actor_id in self._manager._in_flight_req_to_actor_id.values() if tag == TAG)
 
     def _answers(self) -> list[Rollout]:
         """Wait for an answer; runners that died or hang are dealt with meanwhile."""
@@ -178,7 +181,8 @@ class Collector:
             for actor_id, rollout in self._hear():
                 if actor_id in self._asked and rollout.weights_version == self._weights_version:
                     answers[self._asked.pop(actor_id)] = rollout
-            for actor_id in [actor_id for actor_id in self._asked if not self._num_waiting(actor_id)]:  # it died, or was killed
+            waiting = self._num_waiting()
+            for actor_id in [actor_id for actor_id in self._asked if not waiting[actor_id]]:  # it died, or was killed
                 self._todo.append(self._asked.pop(actor_id))
                 self.faults["num_rollouts_lost"] += 1
             self._ask_todo()
@@ -214,9 +218,10 @@ class Collector:
 
     def _kill_hung(self) -> None:
         """Have Ray replace the runners that have not answered for `sample_timeout_s`."""
+        waiting = self._num_waiting()
         for actor_id in self._manager.healthy_actor_ids():
             silent_s = time.monotonic() - self._heard_at.get(actor_id, time.monotonic())
-            if self._num_waiting(actor_id) and silent_s > self._config.sample_timeout_s:
+            if waiting[actor_id] and silent_s > self._config.sample_timeout_s:
                 logger.error("env runner %d has not answered for %.0f s and is replaced", actor_id, silent_s)
                 ray.kill(self._manager._actors[actor_id], no_restart=False)
                 self.faults["num_env_runners_hung"] += 1

@@ -204,7 +204,7 @@ def test_an_older_file_is_replaced_whatever_its_name(name: str, folder: Path, ca
     (folder / name).write_text("x" * 100_000)
     assert local_cluster.main(argv(output=[name])) == 0
     accepted(written(folder / name))
-    assert f"  ray up {shlex.quote(name)}\n" in capsys.readouterr().out
+    assert f"  ray up --disable-usage-stats {shlex.quote(name)}\n" in capsys.readouterr().out
     comment = (folder / name).read_text().splitlines()[0]
     assert comment.startswith("# Of cluster.yaml, ")
     assert " --head-ip 10.0.0.1 --worker-ips 10.0.0.2 gpu-2.lab --ssh-user me " in comment
@@ -227,7 +227,7 @@ def test_a_person_runs_it(folder: Path) -> None:
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     for flag in (*GOOD, "--ssh-private-key", "--output"):
         assert flag in done.stdout
-    assert "cluster.local.yaml: 10.0.0.1 and 2 workers\n" in done.stdout
-    assert "  ray up cluster.local.yaml\n" in done.stdout
+    assert "cluster.local.yaml: the head 10.0.0.1, and 2 workers\n" in done.stdout
+    assert "  ray up --disable-usage-stats cluster.local.yaml\n" in done.stdout
     assert done.stderr == ""
     accepted(written())

@@ -1,4 +1,8 @@
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -70,3 +74,25 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(wrong, "x.py", []) == 2
     assert capsys.readouterr().err == "x.py: --count must be at least 1, got 0\n"
     assert run_main(interrupted, "x.py", []) == 130
+
+
+def test_a_mistake_is_one_plain_line_in_a_terminal_too() -> None:
+    """As under `ray exec`, which gives programs a terminal."""
+    program = Path(__file__).parents[2] / "workflows" / "tune_gan.py"
+    leader, follower = os.openpty()
+    try:
+        process = subprocess.run(
+            [sys.executable, str(program), "--nme", "x"],
+            stdin=follower,
+            stdout=follower,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"TERM": "xterm-256color"},
+            text=True,
+        )
+    finally:
+        os.close(follower)
+        os.close(leader)
+    assert process.returncode == 2
+    assert len(process.stderr.splitlines()) == 1
+    assert "--nme" in process.stderr
+    assert not set(process.stderr) & set("\x1b│╭╮╰╯─")

@@ -54,6 +54,8 @@ def connected(address: str) -> Iterator[Cluster]:
             )
         except (ConnectionError, ValueError, RuntimeError, RayError) as error:
             reason = " ".join(str(error).split())[:300]
+            if target != "local" and os.environ.get("RAY_AUTH_MODE") != "token":
+                reason += "; RAY_AUTH_MODE is not token in this shell: on a cluster's machines, login shells have it (bash -lic '…')"
             raise UsageError(f"the Ray cluster {target!r} can't be reached ({reason}); --address local starts one of its own") from None
     if not had_token and TOKEN_FILE.expanduser().exists():
         TOKEN_FILE.expanduser().chmod(0o600)  # whoever reads it can run code here, and Ray leaves it readable to all
@@ -136,7 +138,12 @@ def require_resources(cluster: Cluster, kind: str, wanted: float, asked: str) ->
     have = cluster.resources.get(kind, 0)
     if wanted <= have:
         return ""
-    message = f"{asked} more than the {have:g} {kind}s that are there"
+    message = f"{asked} more than the {several(have, kind)} that {'is' if have == 1 else 'are'} there"
     if cluster.is_local:
         raise UsageError(message)
-    return message + "; trials wait until the cluster grows"
+    return message + "; the run will wait until the cluster grows, if it can"
+
+
+def several(count: float, what: str) -> str:
+    """Return so many of them, in words: 1 GPU, 2 GPUs."""
+    return f"{count:g} {what}{'' if count == 1 else 's'}"

@@ -158,7 +158,7 @@ def summary(run_dir: Path, search: Search, num_samples: int, reported: bool) -> 
     if reported:
         say(f"report    {run_dir}/report.html")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if best is not None else ""))
-    say(f"disk      {gigabytes(run_dir):.1f} GB, nearly all of it the checkpoints")
+    say(f"disk      {disk(run_dir)}")
     for _, trial in failed.iterrows():
         say(f"FAILED    {trial['trial_id']}: {trial['error']} ({run_dir / trial['trial_id'] / 'error.txt'})")
     resume = resume_command(search.program, run_dir)
@@ -226,6 +226,9 @@ def clock(since: float) -> str:
     return f"{minutes:3d}:{seconds:02d}"
 
 
-def gigabytes(folder: Path) -> float:
-    """Return the size of a folder's files."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
+def disk(run_dir: Path) -> str:
+    """Return what a run takes on disk, and what of it its checkpoints do, in words."""
+    sizes = {path: path.stat().st_size for path in run_dir.rglob("*") if path.is_file()}
+    checkpoints = sum(size for path, size in sizes.items() if any(part.startswith("checkpoint_") for part in path.parts))
+    total, of_it = (f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" for size in (sum(sizes.values()), checkpoints))
+    return f"{total}, {of_it} of it checkpoints"

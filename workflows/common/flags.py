@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -116,7 +117,7 @@ def parse_plain(flags_class: type[DataclassT], argv: Sequence[str], default: Dat
 def _one_line(box: str) -> str:
     """Return what tyro's box says, without the box (of ASCII where the output knows no better), its title, its pointers to --help."""
     parts: list[list[str]] = [[]]
-    for line in box.splitlines()[1:]:
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:  # in a terminal it is coloured
         text = line.strip("│|╭╮╰╯+ ")
         if set(text) <= set("─-"):
             parts.append([])

@@ -96,12 +96,12 @@ def run(flags: TrainingFlags, training: Training) -> int:
     run_dir = run_folder.choose(flags, training.program, training.options)
     _require_env(flags.env, training)
     from workflows.common import console, state, training_view
-    from workflows.common.cluster import connected, require_resources, require_shared
+    from workflows.common.cluster import connected, require_resources, require_shared, several
 
     with connected(flags.address) as cluster:
         for kind, wanted in _resources(flags).items():
             asked = f"--num-env-runners {flags.num_env_runners}, --num-learners {flags.num_learners} and the algorithm itself"
-            console.note(require_resources(cluster, kind, wanted, f"{asked} need {wanted:g} {kind}s,"))
+            console.note(require_resources(cluster, kind, wanted, f"{asked} need {several(wanted, kind)},"))
         if flags.resume:
             require_shared(run_dir)
         else:

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from workflows.common import results
-from workflows.common.console import LiveView, clock, command, gigabytes, number, python, resume_command, say
+from workflows.common.console import LiveView, clock, command, disk, number, python, resume_command, say
 from workflows.common.flags import INTERRUPTED
 from workflows.common.training import ENV_STEPS, GREEDY_RETURN, RETURN
 
@@ -93,23 +93,25 @@ def summary(run_dir: Path, program: str, stop_return: float, reported: bool) -> 
     resume = resume_command(program, run_dir)
     if len(history):
         last = history.iloc[-1]
-        reached = " (the goal)" if last.get(GREEDY_RETURN, float("nan")) >= stop_return else ""
+        greedy = next(reversed(history[GREEDY_RETURN].dropna()), None) if GREEDY_RETURN in history else None  # not every report evaluates
+        reached = " (the goal)" if greedy is not None and greedy >= stop_return else ""
         steps, updates = f"{int(last[ENV_STEPS]):,} steps", f"{int(last['learners/default_policy/num_updates_lifetime']):,} updates"
         say(f"trained   {steps} and {updates} in {last['time_total_s']:.1f} s")
-        say(f"return    {number(last.get(RETURN))} over the last episodes, greedy {number(last.get(GREEDY_RETURN))}{reached}")
+        say(f"return    {number(last.get(RETURN))} over the last episodes, greedy {number(greedy)}{reached}")
         counts = {group: {name: last.get(f"{group}/{name}") for name in FAULTS} for group in GROUPS}
         if faults(counts):
             say(f"faults    {', '.join(faults(counts))}")
     if reported:
         say(f"report    {run_dir}/report.html")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if (run_dir / "best.json").exists() else ""))
-    say(f"disk      {1000 * gigabytes(run_dir):.0f} MB, nearly all of it the checkpoints")
+    say(f"disk      {disk(run_dir)}")
     if trial["status"] == "ERROR":
         say(f"FAILED    {trial['error']} ({run_dir / trial['trial_id'] / 'error.txt'})")
         say(f"to try it again from its last checkpoint: {resume}")
         return 1
     if trial["status"] != "TERMINATED":
-        say(f"interrupted; to go on: {resume}")
+        begun = trial["checkpoint"] == trial["checkpoint"] and trial["checkpoint"]  # neither NaN nor empty
+        say(f"interrupted; to go on: {resume}" if begun else f"interrupted before its first checkpoint; to begin anew: {resume}")
         return INTERRUPTED
     say(f"next      {command('play')} {shlex.quote(str(run_dir))} --video policy.mp4    shows what it does")
     say(f"          {python()} -m tensorboard.main --logdir {shlex.quote(str(run_dir))}    shows every curve")
