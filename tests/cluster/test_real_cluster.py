@@ -62,7 +62,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]
             host.run(f"ln -s {sys.prefix} ~/venv")
         for host in network.hosts:
             host.run(f"""echo 'export RAY_OVERRIDE_RESOURCES='"'"'{{"CPU": {CPUS}}}'"'" >> ~/.bashrc""")
-        network.laptop.run("~/venv/bin/ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token && mkdir ~/project")
+        network.laptop.run("~/venv/bin/ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token")
         yield network
     assert mounts_and_links() == before
 
@@ -198,7 +198,8 @@ def test_a_folder_that_is_not_shared_is_refused_in_one_line(network: hosts.Netwo
 
 
 def test_a_training_goes_on_when_a_machine_loses_its_power(network: hosts.Network, cluster: str, head: hosts.Host) -> None:
-    workflow = "python workflows/train_dqn.py --num-env-runners 4 --stop-return inf --stop-env-steps 40000 --name lost"
+    """It ends by its clock, well after Ray has noticed, which takes most of a minute."""
+    workflow = "python workflows/train_dqn.py --num-env-runners 4 --stop-return inf --stop-env-steps 100000000 --stop-time-s 90 --name lost"
     reports = "cat ~/ray_results/lost/*/result.json 2> /dev/null | wc -l"
     with stage("train_dqn.py, of whose machines one is lost"):
         process = start_at_laptop(network, f"ray exec {cluster} 'cd ~/ray-training-workflows && {workflow}'")
@@ -208,7 +209,7 @@ def test_a_training_goes_on_when_a_machine_loses_its_power(network: hosts.Networ
         network.lose(victim)
         said, _ = process.communicate(timeout=RUN_S)
     assert process.returncode == 0, said
-    assert re.search(r"faults +[1-9]\d* rollouts? lost", said)
+    assert re.search(r"faults .*[12] of 4 env runners missing at the end", said)
     [trial] = trials(head, "lost")
     assert trial["status"] == "TERMINATED"
     assert 0 < float(trial["fault_tolerance/num_healthy_workers"]) < 4

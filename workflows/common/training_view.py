@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from workflows.common import results
+from workflows.common import results, run_files
 from workflows.common.console import LiveView, clock, command, disk, number, python, resume_command, say
 from workflows.common.flags import INTERRUPTED
 from workflows.common.training import ENV_STEPS, GREEDY_RETURN, RETURN
@@ -98,9 +98,12 @@ def summary(run_dir: Path, program: str, stop_return: float, reported: bool) -> 
         steps, updates = f"{int(last[ENV_STEPS]):,} steps", f"{int(last['learners/default_policy/num_updates_lifetime']):,} updates"
         say(f"trained   {steps} and {updates} in {last['time_total_s']:.1f} s")
         say(f"return    {number(last.get(RETURN))} over the last episodes, greedy {number(greedy)}{reached}")
-        counts = {group: {name: last.get(f"{group}/{name}") for name in FAULTS} for group in GROUPS}
-        if faults(counts):
-            say(f"faults    {', '.join(faults(counts))}")
+        what = faults({group: {name: last.get(f"{group}/{name}") for name in FAULTS} for group in GROUPS})
+        asked = run_files.read_run(run_dir)["flags"]["num_env_runners"]
+        if (there := last.get("fault_tolerance/num_healthy_workers", asked)) < asked:
+            what.append(f"{asked - there:g} of {asked} env runners missing at the end")
+        if what:
+            say(f"faults    {', '.join(what)}")
     if reported:
         say(f"report    {run_dir}/report.html")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if (run_dir / "best.json").exists() else ""))
