@@ -1,0 +1,174 @@
+"""From one env runner to as many as fit on this machine, then 1,000 that are emulated, and the head of a search with up to 200 trials.
+
+runners    real env runners, each a Ray actor whose environments sleep: throughput and waiting of DQN and REINFORCE
+emulated   the same driver, learner, calls and object store, with up to 1,000 runners that are coroutines of four actors
+parts      bytes and seconds of what crosses a process or a node's border: columns, weights; and of an update by its batch size
+trials     the head of a search whose trials do nothing: what a report costs, and saving the search's state
+
+Each part adds its points to benchmarks/results/scaling.json. `python benchmarks/scaling_model.py` fits the model to some of them and holds
+it against the others; docs/scaling.md says what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from side_by_side import RESULTS, circumstances
+
+PATH = RESULTS / "scaling.json"
+WARM_UP_S = 2.0
+"""Before the clock starts: the replay's first steps, and answers that were under way under other settings."""
+NUM_EMULATORS = 4
+WORKER_NICENESS = 5
+"""The driver, which would have a machine of its own, comes first; Ray's default, 15, would leave the runners what anything else leaves."""
+
+DQN_SETTINGS: list[dict[str, Any]] = [
+    {"num_envs": 64, "length": 16, "step_s": 0.02, "training_intensity": 1.0},
+    {"num_envs": 64, "length": 16, "step_s": 0.02, "training_intensity": 8.0},
+    {"num_envs": 64, "length": 4, "step_s": 0.02, "training_intensity": 1.0},
+    {"num_envs": 64, "length": 1, "step_s": 0.02, "training_intensity": 1.0},
+]
+"""What runs on real runners; `length` is rollout_fragment_length, `step_s` what a step of a runner's environments sleeps."""
+EMULATED_DQN_SETTINGS: list[dict[str, Any]] = [
+    {"num_envs": 64, "length": 16, "step_s": 0.02, "training_intensity": 1.0},
+    {"num_envs": 64, "length": 16, "step_s": 0.2, "training_intensity": 0.25},
+    {"num_envs": 8, "length": 16, "step_s": 0.1, "training_intensity": 1.0},
+    {"num_envs": 8, "length": 32, "step_s": 0.1, "training_intensity": 1.0},
+]
+REINFORCE_SETTING: dict[str, Any] = {"num_envs": 16, "step_s": 0.005, "num_episodes": 256}
+EMULATED_REINFORCE_SETTING: dict[str, Any] = {"num_envs": 16, "step_s": 0.005, "num_episodes": 1024}
+
+
+def runners(number: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield the points of so many real runners."""
+    import scaling_runners as world
+
+    algo = world.build("dqn", number, 64)
+    for setting in DQN_SETTINGS:
+        world.set_intensity(algo, setting["training_intensity"])
+        length, step_s = setting["length"], setting["step_s"]
+        algo.env_runner_group.foreach_env_runner(lambda runner, n=length, s=step_s: runner.set(n, s), local_env_runner=False)
+        yield point("dqn", "real", number, setting, world.measure(algo, seconds, WARM_UP_S))
+    algo.stop()
+    setting = REINFORCE_SETTING
+    algo = world.build("reinforce", number, setting["num_envs"], num_episodes_per_train_batch=setting["num_episodes"])
+    algo.env_runner_group.foreach_env_runner(lambda runner: runner.set(1, setting["step_s"]), local_env_runner=False)
+    yield point("reinforce", "real", number, setting, world.measure(algo, seconds, WARM_UP_S))
+    algo.stop()
+
+
+def emulated(number: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield the points of so many emulated runners."""
+    import ray
+    import scaling_runners as world
+
+    emulators = [world.Emulator.remote() for _ in range(NUM_EMULATORS)]
+    for algorithm, settings in (("dqn", EMULATED_DQN_SETTINGS), ("reinforce", [EMULATED_REINFORCE_SETTING])):
+        options = {} if algorithm == "dqn" else {"num_episodes_per_train_batch": settings[0]["num_episodes"]}
+        algo = world.build(algorithm, 1, settings[0]["num_envs"], **options)
+        own = algo.env_runner_group._worker_manager
+        algo.config._is_frozen = False
+        algo.config.num_env_runners = number
+        for which, setting in enumerate(settings):
+            if algorithm == "dqn":
+                world.set_intensity(algo, setting["training_intensity"])
+            length = setting.get("length", 0)
+            ray.get([one.set.remote(length, setting["step_s"], setting["num_envs"]) for one in emulators])
+            world.emulate(algo, number, emulators, first=which * number)
+            rollout_s = length * setting["step_s"]
+            figures = world.measure(algo, max(seconds, 3 * rollout_s), WARM_UP_S + 2 * rollout_s)
+            yield point(algorithm, "emulated", number, setting, figures)
+        algo.env_runner_group._worker_manager = algo._collector._manager = own
+        algo.stop()
+    for one in emulators:
+        ray.kill(one)
+
+
+def point(algorithm: str, kind: str, number: int, setting: dict[str, Any], figures: dict[str, float]) -> dict[str, Any]:
+    """Return a point, and say so."""
+    print(
+        f"{algorithm} {number:>4} {kind} {setting}: {figures['env_steps_per_s']:>9,.0f} env steps/s, "
+        f"{figures['rollouts_per_s']:.1f} rollouts/s, "
+        f"learner idle {figures['learner_idle_share']:.2f}, runners idle {figures['env_runners_idle_share']:.2f}, "
+        f"driver {figures['driver_s'] / figures['seconds']:.2f}, lag {figures['weights_lag']:.1f}, cpu {figures['cpu_share']:.2f} (others "
+        f"{figures['others_cpu_share']:.2f})",
+        flush=True,
+    )
+    return {"algorithm": algorithm, "kind": kind, "num_runners": number, **setting, **figures}
+
+
+def record(part: str, points: list[dict[str, Any]]) -> None:
+    """Add the points to the file; those of the same algorithm, kind, size and setting are replaced."""
+    found = json.loads(PATH.read_text()) if PATH.exists() else {}
+    drop = {_key(one) for one in points}
+    kept = [one for one in found.get(part, {}).get("points", []) if _key(one) not in drop]
+    found[part] = {"points": kept + points, **circumstances("gymnasium")}
+    PATH.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _key(point: dict[str, Any]) -> str:
+    where = ("name", "algorithm", "kind", "num_runners", "num_trials", "slots", "scheduler")
+    settings = ("num_envs", "length", "step_s", "training_intensity", "num_episodes")
+    return str([point.get(name) for name in (*where, *settings)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("runners", "emulated", "parts", "trials"))
+    parser.add_argument("--numbers", type=int, nargs="+", help="of runners or trials (default: 1 to 32, 10 to 1,000, 10 to 200)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds per point")
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that Ray is stopped in order
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(16).hex()}  # before Ray is imported: nobody else may join
+    os.environ["RAY_worker_niceness"] = str(WORKER_NICENESS)  # noqa: SIM112  # Ray's own spelling
+    if flags.part == "trials":
+        import scaling_trials
+
+        for one in scaling_trials.measure(flags.numbers or [10, 50, 100, 200]):
+            record(flags.part, [one])
+        return
+    with cluster(two_nodes=flags.part == "parts"):
+        if flags.part == "runners":
+            for number in flags.numbers or [1, 2, 4, 8, 16, 32]:
+                for one in runners(number, flags.seconds):
+                    record(flags.part, [one])
+        elif flags.part == "emulated":
+            for number in flags.numbers or [10, 100, 300, 1000]:
+                for one in emulated(number, flags.seconds):
+                    record(flags.part, [one])
+        else:
+            import scaling_parts
+
+            record(flags.part, scaling_parts.measure())
+
+
+@contextmanager
+def cluster(two_nodes: bool) -> Iterator[None]:
+    """Have a Ray of our own that counts 64 CPUs, however many there are; on demand with a second node beside it."""
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # Ray's coming default; unset, it warns about it
+    import ray
+    from ray.cluster_utils import Cluster
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 64, "resources": {"this node": 1}})
+    try:
+        if two_nodes:
+            nodes.add_node(num_cpus=1, resources={"another node": 1})
+        ray.init(address=nodes.address, log_to_driver=False, logging_level=logging.ERROR)
+        yield
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+if __name__ == "__main__":
+    main()

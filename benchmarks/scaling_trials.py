@@ -1,0 +1,154 @@
+"""The head of a search whose trials do nothing: our Tuner with all its callbacks, on actors that answer at once.
+
+What is counted is processor time of the one thread in which Tune and its callbacks work: the trials' own work, on the same machine, is not
+in it. A report is a result, its checkpoint and its files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algorithms import mnist
+from workflows.common import search, state
+from workflows.common.cluster import connected
+
+NUM_REPORTS = 4
+SLOTS, SLOTS_OF, MORE_SLOTS = 4, 100, (2, 8, 16)
+"""Trials at a time; and other numbers of them, of so many trials."""
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    number: float = 0.0
+
+
+class IdleTrainer:
+    """Does nothing at once; everything else is as for a real trainer."""
+
+    precision = "fp32"
+
+    def __init__(self, options: NoOptions, data: mnist.MNIST, device: str, seed: int) -> None:
+        self.updates, self._number = 0, options.number
+
+    def train(self, num_updates: int) -> dict[str, float]:
+        self.updates += num_updates
+        return {"loss": 0.0}
+
+    def evaluate(self, num_samples: int) -> dict[str, float]:
+        return {"score": self._number}
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        return {"samples": np.zeros((28, 28), np.uint8)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.updates = state["updates"]
+
+
+def space() -> dict[str, Any]:
+    from ray import tune
+
+    return {"number": tune.uniform(0, 1)}
+
+
+class Stopwatch:
+    """Adds up the processor time of the thread in some functions, those that they call included."""
+
+    def __init__(self) -> None:
+        self.sums: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def on(self, owner: Any, function: str, name: str) -> Any:
+        original = getattr(owner, function)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.sums[f"{name}_s"] += time.thread_time() - began  # type: ignore[assignment]
+                self.sums[f"{name}_calls"] += 1
+
+        setattr(owner, function, timed)
+        try:
+            yield
+        finally:
+            setattr(owner, function, original)
+
+
+def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[str, Any]:
+    """Run a search; return what its head spent."""
+    from ray.tune.execution.tune_controller import TuneController
+
+    from workflows.common.schedulers import ASHA
+
+    spec = search.Search(
+        program="scaling", trainer=f"{__name__}:IdleTrainer", preset=NoOptions(), space=space,
+        metric="score", mode="min", columns=("score",),
+    )  # fmt: skip
+    watch = Stopwatch()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        flags = search.SearchFlags(
+            num_samples=num_trials, max_updates=NUM_REPORTS, updates_per_report=1, scheduler=scheduler, storage_path=folder,
+            cpus_per_trial=2 / slots,
+        )  # fmt: skip
+        run_dir = Path(folder) / "run"
+        tuner = search.build_tuner(flags, spec, data, run_dir)
+        stack.enter_context(watch.on(TuneController, "save_to_dir", "save"))
+        stack.enter_context(watch.on(TuneController, "checkpoint", "checkpoint"))
+        stack.enter_context(watch.on(state.StateKeeper, "on_step_end", "keep"))
+        stack.enter_context(watch.on(state, "keep", "kept"))
+        stack.enter_context(watch.on(ASHA, "choose_trial_to_run", "choose"))
+        stack.enter_context(watch.on(TuneController, "step", "loop"))
+        began, began_cpu = time.perf_counter(), time.thread_time()
+        results = tuner.fit()
+        took, head_s = time.perf_counter() - began, time.thread_time() - began_cpu
+        state_bytes = sum(file.stat().st_size for file in run_dir.glob("experiment_state-*.json"))
+        num_reports = sum(len(result.metrics_dataframe) for result in results if result.metrics_dataframe is not None)
+    return {
+        "num_trials": num_trials, "slots": slots, "scheduler": scheduler, "num_reports": num_reports, "seconds": took, "head_s": head_s,
+        "state_bytes": state_bytes, **{name: float(amount) for name, amount in watch.sums.items()},
+    }  # fmt: skip
+
+
+def measure(numbers: list[int]) -> Iterator[dict[str, Any]]:
+    """Yield a point per search."""
+    data = mnist.load("mnist-10k")
+    with connected("local"):
+        from ray import cloudpickle
+
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        runs = [(number, SLOTS, "fifo") for number in numbers]
+        runs += [(SLOTS_OF, slots, "fifo") for slots in MORE_SLOTS if SLOTS_OF in numbers]
+        runs += [(number, SLOTS, "asha") for number in numbers]
+        for number, slots, scheduler in runs:
+            point = run(number, slots, scheduler, data)
+            say(point)
+            yield point
+
+
+def say(point: dict[str, Any]) -> None:
+    def ms(name: str) -> float:
+        return point.get(f"{name}_s", 0.0) / point["num_reports"] * 1e3
+
+    print(
+        f"{point['num_trials']} trials, {point['slots']} at a time, {point['scheduler']}: {point['num_reports']} reports, head "
+        f"{ms('head'):.1f} ms a report (of it saving {ms('checkpoint'):.1f}, {point['save_calls']:.0f} times; keeping {ms('keep'):.1f}, "
+        f"{point['kept_calls']:.0f} times; choosing {ms('choose'):.2f}), {point['state_bytes'] / 1e3:.0f} kB of state, "
+        f"{point['seconds']:.1f} s",
+        flush=True,
+    )
