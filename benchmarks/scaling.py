@@ -5,7 +5,7 @@ emulated   the same driver, learner, calls and object store, with up to 1,000 ru
 parts      bytes and seconds of what crosses a process or a node's border: columns, weights; and of an update by its batch size
 trials     the head of a search whose trials do nothing: what a report costs, and saving the search's state
 
-Each part adds its points to benchmarks/results/scaling.json. `python benchmarks/scaling_model.py` fits the model to some of them and holds
+Each part adds its points to benchmarks/results/scaling.json. `python benchmarks/scaling_predict.py` fits a model to some of them and holds
 it against the others; docs/scaling.md says what came of it."""
 
 from __future__ import annotations
