@@ -93,8 +93,8 @@ def summary(run_dir: Path, program: str, stop_return: float, reported: bool) -> 
     resume = resume_command(program, run_dir)
     if len(history):
         last = history.iloc[-1]
-        greedy = next(reversed(history[GREEDY_RETURN].dropna()), None) if GREEDY_RETURN in history else None  # not every report evaluates
-        reached = " (the goal)" if greedy is not None and greedy >= stop_return else ""
+        greedy = history[GREEDY_RETURN].ffill().iloc[-1] if GREEDY_RETURN in history else float("nan")  # not every report evaluates
+        reached = " (the goal)" if greedy >= stop_return else ""
         steps, updates = f"{int(last[ENV_STEPS]):,} steps", f"{int(last['learners/default_policy/num_updates_lifetime']):,} updates"
         say(f"trained   {steps} and {updates} in {last['time_total_s']:.1f} s")
         say(f"return    {number(last.get(RETURN))} over the last episodes, greedy {number(greedy)}{reached}")
