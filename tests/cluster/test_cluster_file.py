@@ -83,6 +83,7 @@ def test_the_dashboard_and_the_start_commands_are_this_files_not_rays_defaults()
     assert len(starts) == 2
     for command in starts:
         assert command.startswith("export RAY_AUTH_MODE=token; ")
+        assert "export RAY_enable_metrics_collection=0; " in command
     assert [word for word in head[-1].split() if "dashboard" in word] == ["--dashboard-host=127.0.0.1"]
     assert "0.0.0.0" not in TEXT
     assert "ray dashboard cluster.yaml" in TEXT  # the tunnel
