@@ -56,7 +56,7 @@ def measure() -> list[dict[str, Any]]:
             learner._options = world.replace(learner._options, train_batch_size_per_learner=batch_size)
             add(f"update {name}, batch {batch_size}", seconds_per_call(lambda one=learner: one._update_many(8), 40) / 8, "s")
         columns = world.made_up_columns(16, 64)
-        add("add 1,024 steps to the replay", seconds_per_call(lambda one=learner, c=columns: one.replay.add(c.transitions()), 300), "s")
+        add(f"add 1,024 steps to the replay, network {name}", seconds_per_call(lambda one=learner, c=columns: one.replay.add(c.transitions()), 300), "s")
         algo.stop()
     for where, number in (("this node", 200), ("another node", 200)):
         store = Store.options(resources={where: 1}).remote()

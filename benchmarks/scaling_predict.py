@@ -12,19 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import scaling_model as model
+from side_by_side import RESULTS
 
-RESULTS = Path(__file__).parent / "results"
 FIGURE = Path(__file__).parent.parent / "docs" / "images" / "scaling.png"
 FITTED = {"real": (1, 2, 4, 16), "emulated": (10, 100), "trials": (10, 50, 100)}
 SLOTS = 4
 PREDICTED = ((8.0, 16), (1.0, 16), (1.0, 64), (0.125, 64))
 """`training_intensity` and `rollout_fragment_length`."""
-ENV_STEP_S = 0.073e-3 / 1024
-"""Of the part that was measured alone: among whole runs it can't be told from updates, of which there are so many per env step."""
 RUNNERS_BUSY = 0.1
 FULL = 0.85
 """Where both cores of this machine are as busy as that, they are the limit, and the point says nothing of a cluster."""
-STEP_BYTES, ROLLOUT_BYTES, WEIGHTS_BYTES = 33.0, 900.0, 4074.0
 REPORT_PERIODS_S, SAVE_PERIODS_S = (50.0, 10.0), (1.0, 10.0)
 """Seconds between a trial's reports, and between saves of the search's state (TUNE_GLOBAL_CHECKPOINT_S)."""
 BATCH_SIZE, EPISODE_STEPS = 128, 100
@@ -43,16 +40,19 @@ def dqn_setting(point: Point) -> model.Setting:
     return model.Setting(point["num_runners"], point["num_envs"], point["length"], point["step_s"], intensity)
 
 
-def fit_dqn(points: list[Point]) -> dict[str, model.Costs]:
-    """Return the costs where runners are real, and where they are emulated: the runner's own differ."""
+def fit_dqn(points: list[Point], env_step_s: float) -> dict[str, model.Costs]:
+    """Return the costs where runners are real, and where they are emulated: the runner's own differ.
+
+    An env step in the replay was measured alone: among whole runs it can't be told from updates, of which there are so many per env step.
+    """
     rows = [point | {"step_runners": point["training_steps"] * point["num_runners"],
                      "step_pairs": point["training_steps"] * point["num_runners"] ** 2} for point in points]  # fmt: skip
     driver = model.fit(rows, "driver_s", {
         "step_s": "training_steps", "answer_s": "rollouts", "runner_s": "step_runners", "pair_s": "step_pairs"})  # fmt: skip
     between = model.fit(rows, "between_iterations_s", {"iteration_s": "iterations"})
-    rows = [row | {"but_adding_s": row["learner_s"] - ENV_STEP_S * row["env_steps"]} for row in rows]
+    rows = [row | {"but_adding_s": row["learner_s"] - env_step_s * row["env_steps"]} for row in rows]
     learner = model.fit(rows, "but_adding_s", {"learn_s": "training_steps", "fetch_s": "rollouts", "update_s": "updates"})
-    learner["env_step_s"] = ENV_STEP_S
+    learner["env_step_s"] = env_step_s
     costs = {}
     for kind in sorted({point["kind"] for point in points}):
         smallest = min(point["num_runners"] for point in points if point["kind"] == kind)
@@ -168,8 +168,10 @@ def choosing(points: list[Point]) -> list[Point]:
     return [*checked, {"num_trials": 1000, "said": costs["report_s"] + costs["pair_s"] * 1000**2}]
 
 
-def predict_dqn(costs: model.Costs) -> list[Point]:
+def predict_dqn(costs: model.Costs, parts: dict[str, float]) -> list[Point]:
     """Return what 10, 100 and 1,000 runners come to, each on the simulator that was measured, and who is waited for."""
+    step_bytes = parts["of it arrays, 4 numbers, 16 x 64"]
+    rollout_bytes = (parts["bytes per env step, 4 numbers, 16 x 64"] - step_bytes) * 16 * 64
     predicted = []
     for intensity, length in PREDICTED:
         for number in (10, 100, 1000):
@@ -184,10 +186,11 @@ def predict_dqn(costs: model.Costs) -> list[Point]:
             limit = "runners" if said.runners_idle_share < RUNNERS_BUSY else max(spent, key=lambda name: spent[name])
             predicted.append({
                 "training_intensity": intensity, "length": length, "num_runners": number, **vars(said), "limit": limit,
+                "ceiling_env_steps_per_s": min(model.ceilings(costs, setting).values()),
                 "training_step_s": said.rollouts_per_training_step / said.rollouts_per_s,
                 **{f"{name}_share": share for name, share in spent.items()},
-                "in_bytes_per_s": said.rollouts_per_s * (setting.rollout_env_steps * STEP_BYTES + ROLLOUT_BYTES),
-                "out_bytes_per_s": said.rollouts_per_s * WEIGHTS_BYTES,
+                "in_bytes_per_s": said.rollouts_per_s * (setting.rollout_env_steps * step_bytes + rollout_bytes),
+                "out_bytes_per_s": said.rollouts_per_s * parts["weights 128"],
             })  # fmt: skip
     return predicted
 
@@ -270,7 +273,9 @@ def main() -> None:
     reinforce = [point for point in points if point["algorithm"] == "reinforce"]
     trials = found["trials"]["points"]
 
-    costs = fit_dqn([point for point in dqn if is_fitted(point)])
+    parts = {part["name"]: part["value"] for part in found["parts"]["points"]}
+    env_step_s = parts["add 1,024 steps to the replay, network 128"] / 1024
+    costs = fit_dqn([point for point in dqn if is_fitted(point)], env_step_s)
     checked = check_dqn(dqn, costs)
     batch_costs, batch_checked = {}, []
     for kind in ("real", "emulated"):
@@ -290,7 +295,7 @@ def main() -> None:
         "head_costs": vars(head_costs),
         "head": head_checked,
         "asha": chosen,
-        "predicted_dqn": predict_dqn(costs["real"]),
+        "predicted_dqn": predict_dqn(costs["real"], parts),
         "predicted_head": predict_head(head_costs),
     }
     (RESULTS / "scaling_model.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -196,7 +196,7 @@ class MeasuredREINFORCE(Measured, REINFORCE):
     pass
 
 
-def build(algorithm: str, num_runners: int, num_envs: int, cpus_per_runner: float = 0.0, **options: Any) -> Any:
+def build(algorithm: str, num_runners: int, num_envs: int, **options: Any) -> Any:
     """Return a measured algorithm, with the network and the batch size of CartPole's preset."""
     config: Any
     if algorithm == "dqn":
@@ -209,7 +209,7 @@ def build(algorithm: str, num_runners: int, num_envs: int, cpus_per_runner: floa
         env_runner_cls=SimulatorRunner,
         num_env_runners=num_runners,
         num_envs_per_env_runner=num_envs,
-        num_cpus_per_env_runner=cpus_per_runner,
+        num_cpus_per_env_runner=0,
     )
     return config.build_algo()
 

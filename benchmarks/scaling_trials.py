@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import idle_trainer
 
 from algorithms import mnist
 from workflows.common import search, state
@@ -25,42 +23,6 @@ from workflows.common.cluster import connected
 NUM_REPORTS = 4
 SLOTS, SLOTS_OF, MORE_SLOTS = 4, 100, (2, 8, 16)
 """Trials at a time; and other numbers of them, of so many trials."""
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    number: float = 0.0
-
-
-class IdleTrainer:
-    """Does nothing at once; everything else is as for a real trainer."""
-
-    precision = "fp32"
-
-    def __init__(self, options: NoOptions, data: mnist.MNIST, device: str, seed: int) -> None:
-        self.updates, self._number = 0, options.number
-
-    def train(self, num_updates: int) -> dict[str, float]:
-        self.updates += num_updates
-        return {"loss": 0.0}
-
-    def evaluate(self, num_samples: int) -> dict[str, float]:
-        return {"score": self._number}
-
-    def pictures(self) -> dict[str, np.ndarray]:
-        return {"samples": np.zeros((28, 28), np.uint8)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.updates = state["updates"]
-
-
-def space() -> dict[str, Any]:
-    from ray import tune
-
-    return {"number": tune.uniform(0, 1)}
 
 
 class Stopwatch:
@@ -95,7 +57,7 @@ def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[
     from workflows.common.schedulers import ASHA
 
     spec = search.Search(
-        program="scaling", trainer=f"{__name__}:IdleTrainer", preset=NoOptions(), space=space,
+        program="scaling", trainer="idle_trainer:IdleTrainer", preset=idle_trainer.IdleOptions(), space=idle_trainer.space,
         metric="score", mode="min", columns=("score",),
     )  # fmt: skip
     watch = Stopwatch()
@@ -131,7 +93,7 @@ def measure(numbers: list[int]) -> Iterator[dict[str, Any]]:
     with connected("local"):
         from ray import cloudpickle
 
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        cloudpickle.register_pickle_by_value(idle_trainer)
         runs = [(number, SLOTS, "fifo") for number in numbers]
         runs += [(SLOTS_OF, slots, "fifo") for slots in MORE_SLOTS if SLOTS_OF in numbers]
         runs += [(number, SLOTS, "asha") for number in numbers]

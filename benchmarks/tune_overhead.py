@@ -5,14 +5,12 @@ The peer is Tune's default, a process a trial."""
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
+import idle_trainer
 from side_by_side import side_by_side
 
 from algorithms import mnist
@@ -22,51 +20,14 @@ from workflows.common.cluster import connected
 NUM_TRIALS, SLOTS = 20, 2
 
 
-@dataclass(frozen=True)
-class SleepOptions:
-    number: float = 0.0
-
-
-class SleepingTrainer:
-    """Takes a second for an update; everything else is as for a real trainer."""
-
-    precision = "fp32"
-
-    def __init__(self, options: SleepOptions, data: mnist.MNIST, device: str, seed: int) -> None:
-        self.updates = 0
-
-    def train(self, num_updates: int) -> dict[str, float]:
-        time.sleep(1.0)
-        self.updates += num_updates
-        return {"loss": 0.0}
-
-    def evaluate(self, num_samples: int) -> dict[str, float]:
-        return {"score": 0.0}
-
-    def pictures(self) -> dict[str, np.ndarray]:
-        return {"samples": np.zeros((28, 28), np.uint8)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.updates = state["updates"]
-
-
-def space() -> dict[str, Any]:
-    from ray import tune
-
-    return {"number": tune.uniform(0, 1)}
-
-
 def seconds(data: mnist.MNIST, reuse_actors: bool) -> float:
     """Return how long the search takes, from `fit()` to its end; Ray is up already."""
     mode: Literal["min"] = "min"
     spec = search.Search(
         program="tune_overhead",
-        trainer=f"{__name__}:SleepingTrainer",
-        preset=SleepOptions(),
-        space=space,
+        trainer="idle_trainer:IdleTrainer",
+        preset=idle_trainer.IdleOptions(seconds_per_update=1.0),
+        space=idle_trainer.space,
         metric="score",
         mode=mode,
         columns=("score",),
@@ -91,7 +52,7 @@ def main() -> None:
         from ray import cloudpickle
 
         assert cluster.resources["CPU"] == SLOTS, f"this benchmark is for {SLOTS} CPUs"
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        cloudpickle.register_pickle_by_value(idle_trainer)
         side_by_side(
             lambda: seconds(data, reuse_actors=True),
             lambda: seconds(data, reuse_actors=False),
