@@ -1,9 +1,117 @@
-"""Checks that options classes share; each raises ValueError, naming the field, the rule and the value."""
+"""One API for checking options and flags: a rule that fails names the field, the rule and the value."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypedDict, Unpack
 
 from algorithms.schedules import as_schedule, values
+
+
+class Bounds(TypedDict, total=False):
+    """The bounds of a number: `least` and `most` belong to the range, `above` and `below` don't."""
+
+    least: float
+    above: float
+    most: float
+    below: float
+
+
+class Checks:
+    """Rules for the fields of a frozen dataclass, one after the other.
+
+        Checks(self).whole("depth", least=1).number("lr", above=0).one_of("prior", PRIORS)
+
+    `error` is the class that is raised, `spelling` turns a field's name into the user's word for it (a flag).
+    """
+
+    def __init__(self, fields: Any, error: type[Exception] = ValueError, spelling: Any = str) -> None:
+        self._fields, self._error, self._spelling = fields, error, spelling
+
+    def that(self, condition: bool, name: str, rule: str) -> Self:
+        """Check any condition about a field; `rule` says what the value must be."""
+        if not condition:
+            value = getattr(self._fields, name)
+            raise self._error(f"{self._spelling(name)} must be {rule}, got {value!r}")
+        return self
+
+    def whole(self, *names: str, **bounds: Unpack[Bounds]) -> Self:
+        """Check that fields are whole numbers within bounds."""
+        words = _in_words(bounds)
+        rule = "a whole number" + (
+            f" of {words}" if words.startswith("at ") else f" {words}" if words else ""
+        )
+        for name in names:
+            value = getattr(self._fields, name)
+            self.that(type(value) is int and _within(value, **bounds), name, rule)
+        return self
+
+    def number(self, *names: str, infinite: bool = False, **bounds: Unpack[Bounds]) -> Self:
+        """Check that fields are numbers within bounds, and finite unless `infinite` allows otherwise."""
+        rule = "a positive number" if bounds == {"above": 0} else _in_words(bounds) or "a finite number"
+        rule += ", or inf" if infinite else ""
+        for name in names:
+            value = getattr(self._fields, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            holds = is_number and (infinite or math.isfinite(value)) and _within(value, **bounds)
+            self.that(holds, name, rule)
+        return self
+
+    def switch(self, *names: str) -> Self:
+        """Check that fields are True or False."""
+        for name in names:
+            self.that(isinstance(getattr(self._fields, name), bool), name, "True or False")
+        return self
+
+    def one_of(self, name: str, allowed: Sequence[Any]) -> Self:
+        """Check that a field is one of the allowed values."""
+        return self.that(
+            getattr(self._fields, name) in allowed, name, f"one of {', '.join(map(str, allowed))}"
+        )
+
+    def sizes(self, name: str) -> Self:
+        """Check that a field is a list of layer sizes, and keep it as a tuple."""
+        sizes = getattr(self._fields, name)
+        self.that(isinstance(sizes, list | tuple), name, "a list of layer sizes")
+        self.that(all(type(size) is int and size >= 1 for size in sizes), name, "whole numbers of at least 1")
+        object.__setattr__(self._fields, name, tuple(sizes))
+        return self
+
+    def schedule(self, name: str, **bounds: Unpack[Bounds]) -> Self:
+        """Check that a field is a schedule with all values within bounds; keep it in canonical form."""
+        given = getattr(self._fields, name)
+        try:
+            checked = as_schedule(given)
+        except ValueError as error:
+            raise self._error(f"{self._spelling(name)} {error}, got {given!r}") from None
+        holds = all(_within(value, **bounds) for value in values(checked))
+        self.that(holds, name, _in_words(bounds))
+        object.__setattr__(self._fields, name, checked)
+        return self
+
+
+def _within(value: float, **bounds: Unpack[Bounds]) -> bool:
+    """Return whether the value is within the bounds; NaN never is."""
+    compare: dict[str, Any] = {
+        "least": operator.ge,
+        "above": operator.gt,
+        "most": operator.le,
+        "below": operator.lt,
+    }
+    return all(compare[name](value, bound) for name, bound in bounds.items())
+
+
+def _in_words(bounds: Bounds) -> str:
+    """Return the bounds as the end of a sentence."""
+    if set(bounds) == {"least", "most"}:
+        return f"from {bounds['least']:g} to {bounds['most']:g}"
+    words = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
+    return " and ".join(f"{words[name]} {bound:g}" for name, bound in bounds.items())
+
+
+# The functions below are the older API; they go with their last caller.
 
 
 def require(condition: bool, name: str, rule: str, value: object) -> None:
@@ -15,20 +123,26 @@ def require(condition: bool, name: str, rule: str, value: object) -> None:
 def require_number(options: Any, name: str, rule: str, holds: Callable[[float], bool]) -> None:
     """Check that the field is a number that holds."""
     value = getattr(options, name)
-    require(isinstance(value, int | float) and not isinstance(value, bool) and holds(value), name, rule, value)
+    require(
+        isinstance(value, int | float) and not isinstance(value, bool) and holds(value), name, rule, value
+    )
 
 
 def require_switch(options: Any, *names: str) -> None:
     """Check that these fields are True or False."""
     for name in names:
-        require(isinstance(getattr(options, name), bool), name, "must be True or False", getattr(options, name))
+        require(
+            isinstance(getattr(options, name), bool), name, "must be True or False", getattr(options, name)
+        )
 
 
 def require_whole(options: Any, *names: str, least: int = 1) -> None:
     """Check that these fields are whole numbers of at least `least`."""
     for name in names:
         value = getattr(options, name)
-        require(type(value) is int and value >= least, name, f"must be a whole number of at least {least}", value)
+        require(
+            type(value) is int and value >= least, name, f"must be a whole number of at least {least}", value
+        )
 
 
 def require_schedule(options: Any, name: str, rule: str, holds: Callable[[float], bool]) -> None:
@@ -48,4 +162,9 @@ def require_sizes(options: Any, name: str) -> None:
     require(isinstance(sizes, list | tuple), name, "must be a list of sizes", sizes)
     sizes = tuple(sizes)
     object.__setattr__(options, name, sizes)
-    require(all(type(size) is int and size >= 1 for size in sizes), name, "must be whole numbers of at least 1", sizes)
+    require(
+        all(type(size) is int and size >= 1 for size in sizes),
+        name,
+        "must be whole numbers of at least 1",
+        sizes,
+    )

@@ -31,7 +31,9 @@ class PlainCVAE(nn.Module):
     @staticmethod
     def _mlp(inputs: int, outputs: int) -> nn.Sequential:
         width = OPTIONS.width
-        return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
+        return nn.Sequential(
+            nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
+        )
 
     def forward(self, pixels: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         one_hot = functional.one_hot(label, 10).float()
@@ -46,7 +48,9 @@ class PlainLoop:
     def __init__(self, data: mnist.MNIST) -> None:
         self._network = PlainCVAE()
         self._optimizer = torch.optim.Adam(self._network.parameters(), OPTIONS.lr)
-        self._batches = self._forever(DataLoader(Digits(data), OPTIONS.batch_size, shuffle=True, drop_last=True))
+        self._batches = self._forever(
+            DataLoader(Digits(data), OPTIONS.batch_size, shuffle=True, drop_last=True)
+        )
 
     @staticmethod
     def _forever(loader: DataLoader[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -76,7 +80,10 @@ def main() -> None:
     torch.set_num_threads(flags.threads)
     data = mnist.load("mnist-10k")
     ours, plain = Trainer(OPTIONS, data), PlainLoop(data)
-    num_parameters = [sum(parameter.numel() for parameter in network.parameters()) for network in (ours._network, plain._network)]
+    num_parameters = [
+        sum(parameter.numel() for parameter in network.parameters())
+        for network in (ours._network, plain._network)
+    ]
     assert num_parameters[0] == num_parameters[1], "not the same network"
 
     def images_per_s(trainer: Trainer | PlainLoop) -> float:
@@ -91,7 +98,12 @@ def main() -> None:
         unit="images/s",
         goal="4 times",
         higher_is_better=True,
-        notes={"threads": flags.threads, "precision": ours.precision, "batch_size": OPTIONS.batch_size, "updates_per_round": flags.updates},
+        notes={
+            "threads": flags.threads,
+            "precision": ours.precision,
+            "batch_size": OPTIONS.batch_size,
+            "updates_per_round": flags.updates,
+        },
     )
 
 

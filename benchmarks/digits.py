@@ -14,7 +14,9 @@ class Digits(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, data: mnist.MNIST, signed: bool = False) -> None:
         self._images, self._labels = data.train_images, data.train_labels
-        self._transform = transforms.Compose([transforms.ToTensor(), *([transforms.Normalize((0.5,), (0.5,))] if signed else [])])
+        self._transform = transforms.Compose(
+            [transforms.ToTensor(), *([transforms.Normalize((0.5,), (0.5,))] if signed else [])]
+        )
 
     def __len__(self) -> int:
         return len(self._images)

@@ -21,7 +21,7 @@ from solving import ENV, Contender, Judge, rule, summarize, time_to_solve, train
 
 from algorithms.dqn.dqn import DQNConfig
 from algorithms.dqn.options import PRESETS
-from workflows.common.cluster import connected
+from workflows.experiment.ray_cluster import connected
 
 CHECK_PERIOD = 1000
 
@@ -43,7 +43,12 @@ SB3_EXPLORATION_STEPS = 0.16 * 50_000
 RLLIB_OPTIONS: dict[str, Any] = {
     "lr": 0.0005,
     "train_batch_size_per_learner": 32,
-    "replay_buffer_config": {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 50_000, "alpha": 0.6, "beta": 0.4},
+    "replay_buffer_config": {
+        "type": "PrioritizedEpisodeReplayBuffer",
+        "capacity": 50_000,
+        "alpha": 0.6,
+        "beta": 0.4,
+    },
     "n_step": (2, 5),
     "double_q": True,
     "dueling": True,
@@ -67,7 +72,12 @@ def train_ours(seed: int, judge: Judge) -> None:
 
 
 def train_rllib(seed: int, judge: Judge) -> None:
-    config = PeerConfig().environment(ENV).training(**RLLIB_OPTIONS).rl_module(model_config=DefaultModelConfig(**RLLIB_NETWORK))
+    config = (
+        PeerConfig()
+        .environment(ENV)
+        .training(**RLLIB_OPTIONS)
+        .rl_module(model_config=DefaultModelConfig(**RLLIB_NETWORK))
+    )
     train_on_rllib(config.env_runners(num_env_runners=0), seed, judge, CHECK_PERIOD)
 
 
@@ -83,7 +93,14 @@ def train_sb3(seed: int, judge: Judge) -> None:
             return self.num_timesteps % CHECK_PERIOD > 0 or not judge.stops(self.num_timesteps, act)
 
     endless = 10_000_000  # exploration is given as a share of it
-    model = DQN("MlpPolicy", ENV, exploration_fraction=SB3_EXPLORATION_STEPS / endless, seed=seed, device="cpu", **SB3_OPTIONS)
+    model = DQN(
+        "MlpPolicy",
+        ENV,
+        exploration_fraction=SB3_EXPLORATION_STEPS / endless,
+        seed=seed,
+        device="cpu",
+        **SB3_OPTIONS,
+    )
 
     def act(obs: np.ndarray) -> np.ndarray:
         return model.predict(obs, deterministic=True)[0]
@@ -95,14 +112,25 @@ TRAIN: dict[str, Callable[[int, Judge], None]] = {"ours": train_ours, "sb3": tra
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5, help="how many: 0, 1, ...")
-    parser.add_argument("--limit-s", type=float, default=300.0, help="seconds of training that a run may take")
-    parser.add_argument("--only", choices=TRAIN, help="train one of them; writes nothing, for only what ran side by side compares")
+    parser.add_argument(
+        "--limit-s", type=float, default=300.0, help="seconds of training that a run may take"
+    )
+    parser.add_argument(
+        "--only",
+        choices=TRAIN,
+        help="train one of them; writes nothing, for only what ran side by side compares",
+    )
     flags = parser.parse_args()
     names = [flags.only] if flags.only else list(TRAIN)
     if "sb3" in names and importlib.util.find_spec("stable_baselines3") is None:
-        parser.exit(2, "stable-baselines3 is not installed; pip install -e '.[bench]' does it, and --only ours needs none\n")
+        parser.exit(
+            2,
+            "stable-baselines3 is not installed; pip install -e '.[bench]' does it, and --only ours needs none\n",
+        )
     torch.set_num_threads(1)
     contenders = {name: Contender(TRAIN[name], flags.limit_s, flags.seeds) for name in names}
     with connected("local"):

@@ -24,12 +24,21 @@ class PlainLoop:
     """DataLoader, fp32, eager, Adam: the loop of pytorch/examples' dcgan, with the homework's networks."""
 
     def __init__(self, data: mnist.MNIST) -> None:
-        self._generator, self._discriminator = Generator(OPTIONS.latent_size, OPTIONS.width), Discriminator(OPTIONS.width)
+        self._generator, self._discriminator = (
+            Generator(OPTIONS.latent_size, OPTIONS.width),
+            Discriminator(OPTIONS.width),
+        )
         betas = (OPTIONS.beta1, OPTIONS.beta2)
-        self._generator_optimizer = torch.optim.Adam(self._generator.parameters(), OPTIONS.generator_lr, betas)
-        self._discriminator_optimizer = torch.optim.Adam(self._discriminator.parameters(), OPTIONS.discriminator_lr, betas)
+        self._generator_optimizer = torch.optim.Adam(
+            self._generator.parameters(), OPTIONS.generator_lr, betas
+        )
+        self._discriminator_optimizer = torch.optim.Adam(
+            self._discriminator.parameters(), OPTIONS.discriminator_lr, betas
+        )
         self._loss = nn.BCEWithLogitsLoss()
-        self._batches = self._forever(DataLoader(Digits(data, signed=True), OPTIONS.batch_size, shuffle=True, drop_last=True))
+        self._batches = self._forever(
+            DataLoader(Digits(data, signed=True), OPTIONS.batch_size, shuffle=True, drop_last=True)
+        )
 
     @staticmethod
     def _forever(loader: DataLoader[tuple[torch.Tensor, int]]) -> Iterator[torch.Tensor]:
@@ -73,7 +82,12 @@ def main() -> None:
         unit="images/s",
         goal="4 times, on a processor with AMX",
         higher_is_better=True,
-        notes={"threads": flags.threads, "precision": ours.precision, "batch_size": OPTIONS.batch_size, "updates_per_round": flags.updates},
+        notes={
+            "threads": flags.threads,
+            "precision": ours.precision,
+            "batch_size": OPTIONS.batch_size,
+            "updates_per_round": flags.updates,
+        },
     )
 
 

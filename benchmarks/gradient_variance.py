@@ -28,8 +28,8 @@ from algorithms.reinforce import losses
 from algorithms.reinforce.networks import ValueNetwork
 from algorithms.reinforce.options import PRESETS
 from algorithms.reinforce.reinforce import REINFORCEConfig
-from algorithms.rollouts.columns import Columns
-from workflows.common.cluster import connected
+from algorithms.rl.rollout_batch import Columns
+from workflows.experiment.ray_cluster import connected
 
 ENV, GAMMA = "CartPole-v1", 1.0
 OPTIONS = PRESETS[ENV]
@@ -41,8 +41,17 @@ NUM_BOOTSTRAPS = 400
 
 def trained(seed: int, stop_return: float) -> tuple[Any, dict[str, Any]]:
     """Return an algorithm whose policy is good enough, and how it became so."""
-    config = REINFORCEConfig().environment(ENV).training(**asdict(OPTIONS)).env_runners(num_env_runners=0).debugging(seed=seed)
-    config.reporting(min_sample_timesteps_per_iteration=1, metrics_num_episodes_for_smoothing=OPTIONS.num_episodes_per_train_batch)
+    config = (
+        REINFORCEConfig()
+        .environment(ENV)
+        .training(**asdict(OPTIONS))
+        .env_runners(num_env_runners=0)
+        .debugging(seed=seed)
+    )
+    config.reporting(
+        min_sample_timesteps_per_iteration=1,
+        metrics_num_episodes_for_smoothing=OPTIONS.num_episodes_per_train_batch,
+    )
     algo = config.build_algo()
     for _ in range(MOST_ITERATIONS):
         results = algo.train()
@@ -76,14 +85,25 @@ def fitted_values(episodes: dict[str, torch.Tensor], obs: torch.Tensor, seed: in
         return vf(obs) * std + mean
 
 
-def gradients(policy: torch.nn.Module, episodes: dict[str, torch.Tensor], weights: list[torch.Tensor]) -> np.ndarray:
+def gradients(
+    policy: torch.nn.Module, episodes: dict[str, torch.Tensor], weights: list[torch.Tensor]
+) -> np.ndarray:
     """Return each episode's estimate of the gradient, for each of the weights; float64 [number of weights, E, parameters]."""
-    lengths = (episodes["ends"].nonzero().squeeze(1) + 1).diff(prepend=torch.zeros(1, dtype=torch.int64)).tolist()
+    lengths = (
+        (episodes["ends"].nonzero().squeeze(1) + 1).diff(prepend=torch.zeros(1, dtype=torch.int64)).tolist()
+    )
     parameters, estimates = list(policy.parameters()), []
-    for obs, actions, *weighed in zip(*(x.split(lengths) for x in (episodes["obs"], episodes["actions"], *weights)), strict=True):
+    for obs, actions, *weighed in zip(
+        *(x.split(lengths) for x in (episodes["obs"], episodes["actions"], *weights)), strict=True
+    ):
         log_probs, _ = policy.log_probs_and_entropies(obs, actions)
-        of_weights = [torch.autograd.grad(losses.policy_loss(log_probs, w, 1), parameters, retain_graph=True) for w in weighed]
-        estimates.append([torch.cat([-part.flatten() for part in parts]).double().numpy() for parts in of_weights])
+        of_weights = [
+            torch.autograd.grad(losses.policy_loss(log_probs, w, 1), parameters, retain_graph=True)
+            for w in weighed
+        ]
+        estimates.append(
+            [torch.cat([-part.flatten() for part in parts]).double().numpy() for parts in of_weights]
+        )
     return np.array(estimates).swapaxes(0, 1)
 
 
@@ -116,16 +136,30 @@ def measure(seed: int, flags: argparse.Namespace) -> dict[str, Any]:
     def interval(draws: np.ndarray) -> list[float]:
         return np.quantile(draws, [0.025, 0.975]).tolist()
 
-    row: dict[str, Any] = {"seed": seed, **how, "num_episodes": num_episodes, "mean_return": rewards.sum().item() / num_episodes}
+    row: dict[str, Any] = {
+        "seed": seed,
+        **how,
+        "num_episodes": num_episodes,
+        "mean_return": rewards.sum().item() / num_episodes,
+    }
     row["vf_explained_var"] = 1 - ((to_go - values).var() / to_go.var()).item()
     row["squared_norm_of_gradient"] = squared_norm
     for i, name in enumerate(ESTIMATORS):
-        row[name] = {"variance": float(found[i]), "variance_95": interval(drawn[i]), "episodes": float(found[i]) / squared_norm}
+        row[name] = {
+            "variance": float(found[i]),
+            "variance_95": interval(drawn[i]),
+            "episodes": float(found[i]) / squared_norm,
+        }
         apart = estimates[i] - estimates[2]  # their means are equal: what is apart is noise, or a mistake
         off, error = apart.mean(axis=0), apart.std(axis=0) / np.sqrt(num_episodes)
-        row[name]["mean_apart_in_standard_errors"] = float(np.sqrt(np.square(off).sum() / max(np.square(error).sum(), 1e-300)))
+        row[name]["mean_apart_in_standard_errors"] = float(
+            np.sqrt(np.square(off).sum() / max(np.square(error).sum(), 1e-300))
+        )
     for i, j in ((0, 1), (1, 2), (0, 2)):
-        row[f"{ESTIMATORS[i]}_per_{ESTIMATORS[j]}"] = {"ratio": float(found[i] / found[j]), "ratio_95": interval(drawn[i] / drawn[j])}
+        row[f"{ESTIMATORS[i]}_per_{ESTIMATORS[j]}"] = {
+            "ratio": float(found[i] / found[j]),
+            "ratio_95": interval(drawn[i] / drawn[j]),
+        }
     return row
 
 
@@ -141,9 +175,19 @@ def draw(rows: list[dict[str, Any]]) -> None:
     for number, row in enumerate(rows):
         height = 0.16 * (number - (len(rows) - 1) / 2)
         found = np.array([row[name]["episodes"] for name in ESTIMATORS])
-        bounds = np.array([row[name]["variance_95"] for name in ESTIMATORS]).T / row["squared_norm_of_gradient"]
+        bounds = (
+            np.array([row[name]["variance_95"] for name in ESTIMATORS]).T / row["squared_norm_of_gradient"]
+        )
         label = f"seed {row['seed']}: mean return {row['mean_return']:.0f}"
-        axes.errorbar(found, np.arange(3) + height, xerr=np.abs(bounds - found), fmt="o", markersize=5, capsize=3, label=label)
+        axes.errorbar(
+            found,
+            np.arange(3) + height,
+            xerr=np.abs(bounds - found),
+            fmt="o",
+            markersize=5,
+            capsize=3,
+            label=label,
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
@@ -155,7 +199,8 @@ def draw(rows: list[dict[str, Any]]) -> None:
         "variance of an episode's estimate / squared norm of the gradient:\nepisodes until a batch's noise is as large as the gradient"
     )
     axes.set_title(
-        f"{ENV}: three estimators of one gradient, each at {len(rows)} fixed policies\n(intervals of the variance: 95%)", fontsize=10
+        f"{ENV}: three estimators of one gradient, each at {len(rows)} fixed policies\n(intervals of the variance: 95%)",
+        fontsize=10,
     )
     axes.legend(fontsize=8)
     for side in ("top", "right"):
@@ -166,11 +211,19 @@ def draw(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3, help="how many policies: seeds 0, 1, ...")
-    parser.add_argument("--stop-return", type=float, default=150.0, help="mean return of a batch at which training ends")
-    parser.add_argument("--episodes", type=int, default=2000, help="episodes of each policy that are measured")
-    parser.add_argument("--vf-episodes", type=int, default=1000, help="episodes that its value network is fitted to")
+    parser.add_argument(
+        "--stop-return", type=float, default=150.0, help="mean return of a batch at which training ends"
+    )
+    parser.add_argument(
+        "--episodes", type=int, default=2000, help="episodes of each policy that are measured"
+    )
+    parser.add_argument(
+        "--vf-episodes", type=int, default=1000, help="episodes that its value network is fitted to"
+    )
     flags = parser.parse_args()
     if importlib.util.find_spec("matplotlib") is None:
         parser.exit(2, "matplotlib is not installed; pip install -e '.[bench]', or make install, does it\n")
@@ -188,16 +241,27 @@ def main() -> None:
             for name in ESTIMATORS:
                 low, high = row[name]["variance_95"]
                 noise = f"{row[name]['episodes']:8.1f} episodes"
-                print(f"  {name:<24} variance {row[name]['variance']:10.4g} ({low:.4g} to {high:.4g}), {noise}")
+                print(
+                    f"  {name:<24} variance {row[name]['variance']:10.4g} ({low:.4g} to {high:.4g}), {noise}"
+                )
 
-    record: dict[str, Any] = {"unit": "trace of the covariance of one episode's gradient", "env": ENV, "gamma": GAMMA}
+    record: dict[str, Any] = {
+        "unit": "trace of the covariance of one episode's gradient",
+        "env": ENV,
+        "gamma": GAMMA,
+    }
     for name in [name for name in rows[0] if "_per_" in name]:
         ratios = [row[name]["ratio"] for row in rows]
         record[f"{name}_median"] = statistics.median(ratios)
         print(f"{name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     for name in ESTIMATORS:
         record[f"{name}_episodes_median"] = statistics.median(row[name]["episodes"] for row in rows)
-    record |= {"stop_return": flags.stop_return, "vf_episodes": flags.vf_episodes, "policies": rows, "options": asdict(OPTIONS)}
+    record |= {
+        "stop_return": flags.stop_return,
+        "vf_episodes": flags.vf_episodes,
+        "policies": rows,
+        "options": asdict(OPTIONS),
+    }
     write(record, "gymnasium")
     draw(rows)
 

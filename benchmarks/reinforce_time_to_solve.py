@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from algorithms.reinforce.learner import PolicyModule
 from algorithms.reinforce.options import PRESETS
 from algorithms.reinforce.reinforce import REINFORCEConfig
-from workflows.common.cluster import connected
+from workflows.experiment.ray_cluster import connected
 
 CHECK_PERIOD = 2000
 NUM_ENV_RUNNERS = 2
@@ -60,7 +60,11 @@ NEXT_TO_NOTHING = 1e-12
 
 
 def our_config(num_env_runners: int, **options: Any) -> AlgorithmConfig:
-    return on_cartpole(REINFORCEConfig()).training(**(asdict(PRESETS[ENV]) | options)).env_runners(num_env_runners=num_env_runners)
+    return (
+        on_cartpole(REINFORCEConfig())
+        .training(**(asdict(PRESETS[ENV]) | options))
+        .env_runners(num_env_runners=num_env_runners)
+    )
 
 
 def vpg_config() -> AlgorithmConfig:
@@ -69,7 +73,11 @@ def vpg_config() -> AlgorithmConfig:
 
 def on_cartpole(config: AlgorithmConfig) -> AlgorithmConfig:
     """Reserve no CPU, so that a machine of any size will do: RLlib would wait for ever. A runner that is lost ends the benchmark."""
-    return config.environment(ENV).env_runners(num_cpus_per_env_runner=0).fault_tolerance(restart_failed_env_runners=False)
+    return (
+        config.environment(ENV)
+        .env_runners(num_cpus_per_env_runner=0)
+        .fault_tolerance(restart_failed_env_runners=False)
+    )
 
 
 # Time to solve
@@ -81,7 +89,10 @@ def train_ours(seed: int, judge: Judge) -> None:
 
 def train_vpg(seed: int, judge: Judge) -> None:
     train_on_rllib(vpg_config(), seed, judge, CHECK_PERIOD)
-    judge.notes = {"best_greedy_return": judge.best_greedy_return, "best_training_return": judge.best_training_return}
+    judge.notes = {
+        "best_greedy_return": judge.best_greedy_return,
+        "best_training_return": judge.best_training_return,
+    }
 
 
 def summarize_best(runs: list[dict[str, Any]]) -> dict[str, float]:
@@ -133,15 +144,21 @@ STAGES: dict[str, dict[str, Callable[[], AlgorithmConfig]]] = {
         "vpg": vpg_config,
     },
     "balancing": {
-        "ours": lambda: balancing(our_config(NUM_ENV_RUNNERS, **OURS_ON_TWO), RLModuleSpec(module_class=OursBalancing)),
-        "vpg": lambda: balancing(vpg_config(), RLModuleSpec(module_class=VPGBalancing, model_config=VPG_NETWORK)),
+        "ours": lambda: balancing(
+            our_config(NUM_ENV_RUNNERS, **OURS_ON_TWO), RLModuleSpec(module_class=OursBalancing)
+        ),
+        "vpg": lambda: balancing(
+            vpg_config(), RLModuleSpec(module_class=VPGBalancing, model_config=VPG_NETWORK)
+        ),
     },
 }
 
 
 def steps_per_s(config: AlgorithmConfig, seed: int, seconds: float) -> tuple[float, float]:
     """Return the env steps per second of training, and the mean return of the last 100 episodes."""
-    config.learners(num_learners=0).debugging(seed=seed).reporting(min_sample_timesteps_per_iteration=CHECK_PERIOD)
+    config.learners(num_learners=0).debugging(seed=seed).reporting(
+        min_sample_timesteps_per_iteration=CHECK_PERIOD
+    )
     with built(config) as algo:
         before = algo.train()[ENV_RUNNER_RESULTS][NUM_ENV_STEPS_SAMPLED_LIFETIME]
         began = time.perf_counter()
@@ -150,8 +167,12 @@ def steps_per_s(config: AlgorithmConfig, seed: int, seconds: float) -> tuple[flo
             elapsed = time.perf_counter() - began
             if elapsed >= seconds:
                 break
-        terms = algo.env_runner_group.foreach_env_runner(lambda runner: (torch.get_num_threads(), os.nice(0)), local_env_runner=False)
-    assert terms == [(torch.get_num_threads(), os.nice(0))] * NUM_ENV_RUNNERS, f"threads and niceness of the env runners are {terms}"
+        terms = algo.env_runner_group.foreach_env_runner(
+            lambda runner: (torch.get_num_threads(), os.nice(0)), local_env_runner=False
+        )
+    assert terms == [(torch.get_num_threads(), os.nice(0))] * NUM_ENV_RUNNERS, (
+        f"threads and niceness of the env runners are {terms}"
+    )
     return (results[NUM_ENV_STEPS_SAMPLED_LIFETIME] - before) / elapsed, float(results[EPISODE_RETURN_MEAN])
 
 
@@ -164,7 +185,10 @@ def measure_steps(num_rounds: int, seconds: float) -> dict[str, list[dict[str, f
             for name in list(contenders)[:: -1 if number % 2 else 1]:
                 row[name], row[f"{name}_return"] = steps_per_s(contenders[name](), number, seconds)
                 figures = f"{row[name]:>9,.0f} env steps/s, return {row[f'{name}_return']:5.1f}"
-                print(f"round {number + 1}/{num_rounds}: {stage.replace('_', ' ')}, {name:<4} {figures}", flush=True)
+                print(
+                    f"round {number + 1}/{num_rounds}: {stage.replace('_', ' ')}, {name:<4} {figures}",
+                    flush=True,
+                )
             rounds[stage].append({"ratio": row["ours"] / row["vpg"], **row})
     return rounds
 
@@ -177,27 +201,44 @@ def summarize_steps(rounds: dict[str, list[dict[str, float]]]) -> dict[str, floa
             record |= spread(f"{stage}_{name}", [row[name] for row in rows])
         ours, vpg, ratio = (record[f"{stage}_{name}_median"] for name in ("ours", "vpg", "ratio"))
         between = f"{record[f'{stage}_ratio_min']:.1f} to {record[f'{stage}_ratio_max']:.1f}"
-        print(f"{stage.replace('_', ' ')}: ours {ours:,.0f}, vpg {vpg:,.0f} env steps/s: {ratio:.1f} times ({between}); goal: {STEPS_GOAL}")
+        print(
+            f"{stage.replace('_', ' ')}: ours {ours:,.0f}, vpg {vpg:,.0f} env steps/s: {ratio:.1f} times ({between}); goal: {STEPS_GOAL}"
+        )
     return record
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5, help="how many train until solved: 0, 1, ...")
     parser.add_argument("--peer-seeds", type=int, help="how many of the example's do (default: as many)")
-    parser.add_argument("--limit-s", type=float, default=30.0, help="seconds of training that a run of ours may take")
-    parser.add_argument("--peer-limit-s", type=float, default=60.0, help="seconds of training that a run of the example's may take")
-    parser.add_argument("--rounds", type=int, default=5, help="of measuring env steps per second")
-    parser.add_argument("--seconds", type=float, default=10.0, help="seconds per measurement of env steps per second")
     parser.add_argument(
-        "--only", choices=("ours", "vpg", "steps"), help="do this alone; writes nothing, for only what ran side by side compares"
+        "--limit-s", type=float, default=30.0, help="seconds of training that a run of ours may take"
+    )
+    parser.add_argument(
+        "--peer-limit-s",
+        type=float,
+        default=60.0,
+        help="seconds of training that a run of the example's may take",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of measuring env steps per second")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="seconds per measurement of env steps per second"
+    )
+    parser.add_argument(
+        "--only",
+        choices=("ours", "vpg", "steps"),
+        help="do this alone; writes nothing, for only what ran side by side compares",
     )
     flags = parser.parse_args()
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # Ray's own spelling; it starts its processes with it
+    os.environ["RAY_worker_niceness"] = "0"  # Ray's own spelling; it starts its processes with it  # noqa: SIM112
     torch.set_num_threads(1)
     contenders = {
         "ours": Contender(train_ours, flags.limit_s, flags.seeds),
-        "vpg": Contender(train_vpg, flags.peer_limit_s, flags.seeds if flags.peer_seeds is None else flags.peer_seeds),
+        "vpg": Contender(
+            train_vpg, flags.peer_limit_s, flags.seeds if flags.peer_seeds is None else flags.peer_seeds
+        ),
     }
     if flags.only:
         contenders = {name: contender for name, contender in contenders.items() if name == flags.only}
@@ -221,7 +262,10 @@ def main() -> None:
         "limit_s": flags.limit_s,
         "vpg_limit_s": flags.peer_limit_s,
         "seconds_per_measurement": flags.seconds,
-        "env_runners": {"time_to_solve": {"ours": 0, "vpg": NUM_ENV_RUNNERS}, "env_steps_per_s": NUM_ENV_RUNNERS},
+        "env_runners": {
+            "time_to_solve": {"ours": 0, "vpg": NUM_ENV_RUNNERS},
+            "env_steps_per_s": NUM_ENV_RUNNERS,
+        },
         "threads_per_process": 1,
         "worker_niceness": 0,
         "usable_cores": len(os.sched_getaffinity(0)),
@@ -229,7 +273,11 @@ def main() -> None:
         "ours_options_on_two_env_runners": OURS_ON_TWO,
         "vpg_options": {**VPG_OPTIONS, **VPG_ENV_RUNNERS, **VPG_NETWORK},
     }
-    head = {"unit": "s of training; env steps/s", "rule": rule(CHECK_PERIOD), "goals": {"time": TIME_GOAL, "env_steps_per_s": STEPS_GOAL}}
+    head = {
+        "unit": "s of training; env steps/s",
+        "rule": rule(CHECK_PERIOD),
+        "goals": {"time": TIME_GOAL, "env_steps_per_s": STEPS_GOAL},
+    }
     write(head | record | {"runs": runs, "rounds": rounds} | notes, "gymnasium")
 
 

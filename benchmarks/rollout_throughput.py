@@ -26,9 +26,9 @@ from side_by_side import spread, write
 
 from algorithms.dqn.dqn import DQNConfig
 from algorithms.dqn.options import PRESETS
-from algorithms.rollouts.collector import Collector
-from algorithms.rollouts.env_runner import VectorEnvRunner
-from workflows.common.cluster import connected
+from algorithms.rl.env_runner import VectorEnvRunner
+from algorithms.rl.runner_pool import Collector
+from workflows.experiment.ray_cluster import connected
 
 ENV, NUM_ENVS = "CartPole-v1", 64
 OPTIONS = PRESETS[ENV]
@@ -97,7 +97,9 @@ class RLlibRunner:
         num_steps = 0
         while time.perf_counter() < ends:
             episodes = self._runner.sample(num_timesteps=self._num_timesteps)
-            num_steps += sum(len(episode) + episode.is_done for episode in episodes)  # a reset follows each that is done
+            num_steps += sum(
+                len(episode) + episode.is_done for episode in episodes
+            )  # a reset follows each that is done
         return num_steps
 
     def stop(self) -> None:
@@ -107,12 +109,16 @@ class RLlibRunner:
 def peer_config() -> PeerConfig:
     """Return RLlib's DQN with our network and our vector environment."""
     network = DefaultModelConfig(
-        fcnet_hiddens=list(OPTIONS.fcnet_hiddens), fcnet_activation=OPTIONS.fcnet_activation, head_fcnet_hiddens=[]
+        fcnet_hiddens=list(OPTIONS.fcnet_hiddens),
+        fcnet_activation=OPTIONS.fcnet_activation,
+        head_fcnet_hiddens=[],
     )
     return (
         PeerConfig()
         .environment(ENV)
-        .env_runners(num_env_runners=0, num_envs_per_env_runner=NUM_ENVS, gym_env_vectorize_mode="vector_entry_point")
+        .env_runners(
+            num_env_runners=0, num_envs_per_env_runner=NUM_ENVS, gym_env_vectorize_mode="vector_entry_point"
+        )
         .training(dueling=False, epsilon=OPTIONS.epsilon)
         .rl_module(model_config=network)
         .debugging(seed=0)
@@ -124,7 +130,11 @@ def our_config(num_env_runners: int, rollout_fragment_length: int) -> DQNConfig:
     return (
         DQNConfig()
         .environment(ENV)
-        .training(fcnet_hiddens=OPTIONS.fcnet_hiddens, fcnet_activation=OPTIONS.fcnet_activation, epsilon=OPTIONS.epsilon)
+        .training(
+            fcnet_hiddens=OPTIONS.fcnet_hiddens,
+            fcnet_activation=OPTIONS.fcnet_activation,
+            epsilon=OPTIONS.epsilon,
+        )
         .env_runners(
             num_env_runners=num_env_runners,
             num_envs_per_env_runner=NUM_ENVS,
@@ -146,9 +156,14 @@ def steps_per_s(run: Callable[[float], int], seconds: float) -> float:
 def measure(flags: argparse.Namespace) -> list[dict[str, float]]:
     """Return the steps per second of each contender, a round a row; each round in the reverse order of the one before."""
     length = flags.rollout_fragment_length
-    local, rllib = VectorEnvRunner(config=our_config(0, length)), RLlibRunner(peer_config(), length * NUM_ENVS)
+    local, rllib = (
+        VectorEnvRunner(config=our_config(0, length)),
+        RLlibRunner(peer_config(), length * NUM_ENVS),
+    )
     as_is = RLlibRunner(PeerConfig().environment(ENV).debugging(seed=0), 1000)
-    num_parameters = [sum(parameter.numel() for parameter in module.parameters()) for module in (local.module, rllib.module)]
+    num_parameters = [
+        sum(parameter.numel() for parameter in module.parameters()) for module in (local.module, rllib.module)
+    ]
     assert num_parameters[0] == num_parameters[1], "not the same network"
     weights = local.module.get_state(inference_only=True)
     one, two = (RemoteRunners(number, length, weights) for number in (1, 2))
@@ -173,12 +188,16 @@ def measure(flags: argparse.Namespace) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4.0, help="seconds per measurement")
-    parser.add_argument("--rollout-fragment-length", type=int, default=128, help="steps of each environment per request")
+    parser.add_argument(
+        "--rollout-fragment-length", type=int, default=128, help="steps of each environment per request"
+    )
     flags = parser.parse_args()
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # Ray's own spelling; it starts its processes with it
+    os.environ["RAY_worker_niceness"] = "0"  # Ray's own spelling; it starts its processes with it  # noqa: SIM112
     torch.set_num_threads(1)
     with connected("local"):
         rows = measure(flags)
@@ -186,17 +205,23 @@ def main() -> None:
     record: dict[str, Any] = {"unit": "env steps/s"}
     for name in rows[0]:
         figures = spread(name, [row[name] for row in rows])
-        print(f"{name:<11} {figures[f'{name}_median']:>9,.0f} env steps/s ({figures[f'{name}_min']:,.0f} to {figures[f'{name}_max']:,.0f})")
+        print(
+            f"{name:<11} {figures[f'{name}_median']:>9,.0f} env steps/s ({figures[f'{name}_min']:,.0f} to {figures[f'{name}_max']:,.0f})"
+        )
         record |= figures
     for (ours, peer), goal in GOALS.items():
         name = f"{ours}_per_{peer}"
         figures = spread(name, [row[ours] / row[peer] for row in rows])
-        print(f"{name}: {figures[f'{name}_median']:.2f} ({figures[f'{name}_min']:.2f} to {figures[f'{name}_max']:.2f}); goal: {goal}")
+        print(
+            f"{name}: {figures[f'{name}_median']:.2f} ({figures[f'{name}_min']:.2f} to {figures[f'{name}_max']:.2f}); goal: {goal}"
+        )
         record |= figures | {f"{name}_goal": goal}
     notes = {
         "num_envs": NUM_ENVS,
         "rollout_fragment_length": flags.rollout_fragment_length,
-        "requests_in_flight_per_runner": our_config(1, flags.rollout_fragment_length).max_requests_in_flight_per_env_runner,
+        "requests_in_flight_per_runner": our_config(
+            1, flags.rollout_fragment_length
+        ).max_requests_in_flight_per_env_runner,
         "seconds_per_measurement": flags.seconds,
         "threads_per_process": 1,
         "worker_niceness": 0,

@@ -55,12 +55,18 @@ def runners(number: int, seconds: float) -> Iterator[dict[str, Any]]:
     for setting in DQN_SETTINGS:
         world.set_intensity(algo, setting["training_intensity"])
         length, step_s = setting["length"], setting["step_s"]
-        algo.env_runner_group.foreach_env_runner(lambda runner, n=length, s=step_s: runner.set(n, s), local_env_runner=False)
+        algo.env_runner_group.foreach_env_runner(
+            lambda runner, n=length, s=step_s: runner.set(n, s), local_env_runner=False
+        )
         yield point("dqn", "real", number, setting, world.measure(algo, seconds, WARM_UP_S))
     algo.stop()
     setting = REINFORCE_SETTING
-    algo = world.build("reinforce", number, setting["num_envs"], num_episodes_per_train_batch=setting["num_episodes"])
-    algo.env_runner_group.foreach_env_runner(lambda runner: runner.set(1, setting["step_s"]), local_env_runner=False)
+    algo = world.build(
+        "reinforce", number, setting["num_envs"], num_episodes_per_train_batch=setting["num_episodes"]
+    )
+    algo.env_runner_group.foreach_env_runner(
+        lambda runner: runner.set(1, setting["step_s"]), local_env_runner=False
+    )
     yield point("reinforce", "real", number, setting, world.measure(algo, seconds, WARM_UP_S))
     algo.stop()
 
@@ -92,7 +98,9 @@ def emulated(number: int, seconds: float) -> Iterator[dict[str, Any]]:
         ray.kill(one)
 
 
-def point(algorithm: str, kind: str, number: int, setting: dict[str, Any], figures: dict[str, float]) -> dict[str, Any]:
+def point(
+    algorithm: str, kind: str, number: int, setting: dict[str, Any], figures: dict[str, float]
+) -> dict[str, Any]:
     """Return a point, and say so."""
     print(
         f"{algorithm} {number:>4} {kind} {setting}: {figures['env_steps_per_s']:>9,.0f} env steps/s, "
@@ -121,15 +129,27 @@ def _key(point: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=("runners", "emulated", "parts", "trials"))
-    parser.add_argument("--numbers", type=int, nargs="+", help="of runners or trials (default: 1 to 32, 10 to 1,000, 10 to 200)")
+    parser.add_argument(
+        "--numbers",
+        type=int,
+        nargs="+",
+        help="of runners or trials (default: 1 to 32, 10 to 1,000, 10 to 200)",
+    )
     parser.add_argument("--seconds", type=float, default=4.0, help="seconds per point")
     flags = parser.parse_args()
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that Ray is stopped in order
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(16).hex()}  # before Ray is imported: nobody else may join
-    os.environ["RAY_worker_niceness"] = str(WORKER_NICENESS)  # noqa: SIM112  # Ray's own spelling
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that Ray is stopped in order
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": os.urandom(16).hex(),
+    }  # before Ray is imported: nobody else may join
+    os.environ["RAY_worker_niceness"] = str(WORKER_NICENESS)  # Ray's own spelling  # noqa: SIM112
     if flags.part == "trials":
         import scaling_trials
 

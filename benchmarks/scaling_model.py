@@ -95,12 +95,22 @@ def play_s(costs: Costs, setting: Setting) -> float:
 
 def driver_s(costs: Costs, num_runners: int, num_answers: float) -> float:
     """Return the driver's own work in a training step with so many answers."""
-    return costs.step_s + costs.answer_s * num_answers + costs.runner_s * num_runners + costs.pair_s * num_runners**2
+    return (
+        costs.step_s
+        + costs.answer_s * num_answers
+        + costs.runner_s * num_runners
+        + costs.pair_s * num_runners**2
+    )
 
 
 def learner_s(costs: Costs, num_rollouts: float, num_env_steps: float, num_updates: float) -> float:
     """Return how long a call of the learner takes."""
-    return costs.learn_s + costs.fetch_s * num_rollouts + costs.env_step_s * num_env_steps + costs.update_s * num_updates
+    return (
+        costs.learn_s
+        + costs.fetch_s * num_rollouts
+        + costs.env_step_s * num_env_steps
+        + costs.update_s * num_updates
+    )
 
 
 def ceilings(costs: Costs, setting: Setting) -> dict[str, float]:
@@ -114,7 +124,9 @@ def ceilings(costs: Costs, setting: Setting) -> dict[str, float]:
     driver = driver_s(costs, setting.num_runners, answers) + costs.iteration_s * iterations
     learner = learner_s(costs, answers, env_steps, env_steps * setting.updates_per_env_step)
     return {
-        "env runners": setting.num_runners * setting.rollout_env_steps / (play_s(costs, setting) + costs.hand_over_s),
+        "env runners": setting.num_runners
+        * setting.rollout_env_steps
+        / (play_s(costs, setting) + costs.hand_over_s),
         "driver": env_steps / driver,
         "learner": env_steps / learner,
         "driver and learner, one after the other": env_steps / (driver + learner),
@@ -258,7 +270,9 @@ class HeadCosts:
     """The same, per trial."""
 
 
-def head_share(costs: HeadCosts, num_trials: int, reports_per_s: float, saves_per_s: float, keeps_per_s: float) -> float:
+def head_share(
+    costs: HeadCosts, num_trials: int, reports_per_s: float, saves_per_s: float, keeps_per_s: float
+) -> float:
     """Return how much of its time the head of a search works; what comes out above 1 can't be had."""
     saving = saves_per_s * (costs.save_s + costs.save_trial_s * num_trials)
     keeping = keeps_per_s * (costs.keep_s + costs.keep_trial_s * num_trials)

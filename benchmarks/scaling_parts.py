@@ -41,8 +41,16 @@ def measure() -> list[dict[str, Any]]:
     for obs_size in OBS_SIZES:
         for length in (1, 16):
             columns = world.made_up_columns(length, 64, obs_size=obs_size)
-            add(f"bytes per env step, {obs_size} numbers, {length} x 64", serialize(columns).total_bytes / (64 * length), "bytes")
-            add(f"of it arrays, {obs_size} numbers, {length} x 64", array_bytes(columns) / (64 * length), "bytes")
+            add(
+                f"bytes per env step, {obs_size} numbers, {length} x 64",
+                serialize(columns).total_bytes / (64 * length),
+                "bytes",
+            )
+            add(
+                f"of it arrays, {obs_size} numbers, {length} x 64",
+                array_bytes(columns) / (64 * length),
+                "bytes",
+            )
     for name, hiddens in NETWORKS.items():
         algo = world.build("dqn", 0, 64, fcnet_hiddens=hiddens)
         learner = algo.learner_group._learner
@@ -50,21 +58,41 @@ def measure() -> list[dict[str, Any]]:
         add(f"weights {name}", serialize(weights).total_bytes, "bytes")
         add(f"put weights {name}", seconds_per_call(lambda w=weights: ray.put(w), 300), "s")
         runner = algo.env_runner_group.local_env_runner
-        add(f"runner takes weights {name}", seconds_per_call(lambda r=runner, w=weights: r.module.set_state(w), 300), "s")
+        add(
+            f"runner takes weights {name}",
+            seconds_per_call(lambda r=runner, w=weights: r.module.set_state(w), 300),
+            "s",
+        )
         learner.replay.add(world.made_up_columns(64, 64).transitions())
         for batch_size in BATCH_SIZES:
             learner._options = world.replace(learner._options, train_batch_size_per_learner=batch_size)
-            add(f"update {name}, batch {batch_size}", seconds_per_call(lambda one=learner: one._update_many(8), 40) / 8, "s")
+            add(
+                f"update {name}, batch {batch_size}",
+                seconds_per_call(lambda one=learner: one._update_many(8), 40) / 8,
+                "s",
+            )
         columns = world.made_up_columns(16, 64)
-        add(f"add 1,024 steps to the replay, network {name}", seconds_per_call(lambda one=learner, c=columns: one.replay.add(c.transitions()), 300), "s")
+        add(
+            f"add 1,024 steps to the replay, network {name}",
+            seconds_per_call(lambda one=learner, c=columns: one.replay.add(c.transitions()), 300),
+            "s",
+        )
         algo.stop()
     for where, number in (("this node", 200), ("another node", 200)):
         store = Store.options(resources={where: 1}).remote()
         for num_bytes in (33_000, 1_500_000):
             refs = ray.get(store.put.remote(num_bytes, number if num_bytes < 1e6 else 40))
-            add(f"get {num_bytes} bytes of {where}, one by one", timed(lambda r=refs: [ray.get(ref) for ref in r]) / len(refs), "s")
+            add(
+                f"get {num_bytes} bytes of {where}, one by one",
+                timed(lambda r=refs: [ray.get(ref) for ref in r]) / len(refs),
+                "s",
+            )
             refs = ray.get(store.put.remote(num_bytes, number if num_bytes < 1e6 else 40))
-            add(f"get {num_bytes} bytes of {where}, all at once", timed(lambda r=refs: ray.get(r)) / len(refs), "s")
+            add(
+                f"get {num_bytes} bytes of {where}, all at once",
+                timed(lambda r=refs: ray.get(r)) / len(refs),
+                "s",
+            )
         rates = []
         for _ in range(5):
             refs = ray.get(store.put.remote(BIG_BYTES, 1))

@@ -51,13 +51,17 @@ def fit_dqn(points: list[Point], env_step_s: float) -> dict[str, model.Costs]:
         "step_s": "training_steps", "answer_s": "rollouts", "runner_s": "step_runners", "pair_s": "step_pairs"})  # fmt: skip
     between = model.fit(rows, "between_iterations_s", {"iteration_s": "iterations"})
     rows = [row | {"but_adding_s": row["learner_s"] - env_step_s * row["env_steps"]} for row in rows]
-    learner = model.fit(rows, "but_adding_s", {"learn_s": "training_steps", "fetch_s": "rollouts", "update_s": "updates"})
+    learner = model.fit(
+        rows, "but_adding_s", {"learn_s": "training_steps", "fetch_s": "rollouts", "update_s": "updates"}
+    )
     learner["env_step_s"] = env_step_s
     costs = {}
     for kind in sorted({point["kind"] for point in points}):
         smallest = min(point["num_runners"] for point in points if point["kind"] == kind)
         alone = [point for point in points if point["kind"] == kind and point["num_runners"] == smallest]
-        policy_s = statistics.median(point["rollout_s"] / point["length"] - point["step_s"] for point in alone)
+        policy_s = statistics.median(
+            point["rollout_s"] / point["length"] - point["step_s"] for point in alone
+        )
         hand_over_s = statistics.median(point["runner_idle_s"] for point in alone)
         costs[kind] = model.Costs(policy_s=policy_s, hand_over_s=hand_over_s, **driver, **between, **learner)
     return costs
@@ -89,8 +93,17 @@ def check_dqn(points: list[Point], costs: dict[str, model.Costs]) -> list[Point]
 def fit_reinforce(points: list[Point]) -> model.BatchCosts:
     """Return the costs of points of one kind."""
     rows = [point | {"pairs": point["training_steps"] * point["num_runners"] ** 2} for point in points]
-    rows = [row | {"update_s": row["learner_s"] - row["fit_s"], "drive_s": row["driver_s"] + row["between_iterations_s"]} for row in rows]
-    driver = model.fit(rows, "drive_s", {"step_s": "training_steps", "answer_s": "rollouts", "pair_s": "pairs"})
+    rows = [
+        row
+        | {
+            "update_s": row["learner_s"] - row["fit_s"],
+            "drive_s": row["driver_s"] + row["between_iterations_s"],
+        }
+        for row in rows
+    ]
+    driver = model.fit(
+        rows, "drive_s", {"step_s": "training_steps", "answer_s": "rollouts", "pair_s": "pairs"}
+    )
     learner = model.fit(rows, "update_s", {"fetch_s": "rollouts", "env_step_s": "env_steps"})
     value = model.fit(rows, "fit_s", {"fit_env_step_s": "env_steps"})
     emulates = points[0]["kind"] == "emulated"
@@ -111,7 +124,9 @@ NO_BATCH_COSTS = model.BatchCosts(
 
 def batch_setting(point: Point) -> model.BatchSetting:
     """Return the setting of a measured point of REINFORCE."""
-    return model.BatchSetting(point["num_runners"], point["num_envs"], point["step_s"], point["num_episodes"], EPISODE_STEPS)
+    return model.BatchSetting(
+        point["num_runners"], point["num_envs"], point["step_s"], point["num_episodes"], EPISODE_STEPS
+    )
 
 
 def check_reinforce(points: list[Point], costs: model.BatchCosts) -> list[Point]:
@@ -143,7 +158,9 @@ def check_head(points: list[Point], costs: model.HeadCosts) -> list[Point]:
     """Return every search with what the model says of its head's work, given how often its state was saved and kept."""
     checked = []
     for point in points:
-        said = model.head_share(costs, point["num_trials"], point["num_reports"], point["save_calls"], point["kept_calls"])
+        said = model.head_share(
+            costs, point["num_trials"], point["num_reports"], point["save_calls"], point["kept_calls"]
+        )
         names = ("num_trials", "slots", "scheduler", "num_reports", "head_s", "save_calls", "kept_calls")
         checked.append({name: point[name] for name in names} | {
             "fitted": point["num_trials"] in FITTED["trials"] and point["slots"] == SLOTS,
@@ -183,7 +200,11 @@ def predict_dqn(costs: model.Costs, parts: dict[str, float]) -> list[Point]:
                 "adding": said.env_steps_per_s * costs.env_step_s,
                 "driver": said.driver_share,
             }
-            limit = "runners" if said.runners_idle_share < RUNNERS_BUSY else max(spent, key=lambda name: spent[name])
+            limit = (
+                "runners"
+                if said.runners_idle_share < RUNNERS_BUSY
+                else max(spent, key=lambda name: spent[name])
+            )
             predicted.append({
                 "training_intensity": intensity, "length": length, "num_runners": number, **vars(said), "limit": limit,
                 "ceiling_env_steps_per_s": min(model.ceilings(costs, setting).values()),
@@ -202,7 +223,9 @@ def predict_head(costs: model.HeadCosts) -> list[Point]:
         for period_s in REPORT_PERIODS_S:
             for save_period_s in SAVE_PERIODS_S:
                 forced_per_s = 1 / period_s  # once the same trial has checkpointed twice since the last save
-                share = model.head_share(costs, number, number / period_s, 1 / save_period_s + forced_per_s, 1.0)
+                share = model.head_share(
+                    costs, number, number / period_s, 1 / save_period_s + forced_per_s, 1.0
+                )
                 reports_share = model.head_share(costs, number, number / period_s, 0.0, 0.0)
                 predicted.append({
                     "num_trials": number, "report_period_s": period_s, "save_period_s": save_period_s, "head_share": share,
@@ -211,7 +234,9 @@ def predict_head(costs: model.HeadCosts) -> list[Point]:
     return predicted
 
 
-def draw(checked: list[Point], costs: dict[str, model.Costs], head: list[Point], head_costs: model.HeadCosts) -> None:
+def draw(
+    checked: list[Point], costs: dict[str, model.Costs], head: list[Point], head_costs: model.HeadCosts
+) -> None:
     """Draw measured points, filled where the fit saw them, over the model's lines."""
     import matplotlib
 
@@ -223,15 +248,32 @@ def draw(checked: list[Point], costs: dict[str, model.Costs], head: list[Point],
     shown = [(8.0, 16, "tab:red"), (1.0, 16, "tab:blue"), (1.0, 1, "tab:green")]
     for intensity, length, color in shown:
         label = f"training_intensity {intensity:g}, rollouts of {length} step{'s' * (length > 1)}"
-        lines = [model.simulate(costs["real"], model.Setting(n, 64, length, 0.02, intensity / BATCH_SIZE)) for n in numbers]
+        lines = [
+            model.simulate(costs["real"], model.Setting(n, 64, length, 0.02, intensity / BATCH_SIZE))
+            for n in numbers
+        ]
         left.plot(numbers, [said.env_steps_per_s for said in lines], color=color, label=label)
         if length == 16:
-            middle.plot(numbers, [said.runners_idle_share for said in lines], color=color, label=f"runners wait, intensity {intensity:g}")
             middle.plot(
-                numbers, [said.learner_idle_share for said in lines], color=color, ls=":", label=f"learner waits, intensity {intensity:g}"
+                numbers,
+                [said.runners_idle_share for said in lines],
+                color=color,
+                label=f"runners wait, intensity {intensity:g}",
+            )
+            middle.plot(
+                numbers,
+                [said.learner_idle_share for said in lines],
+                color=color,
+                ls=":",
+                label=f"learner waits, intensity {intensity:g}",
             )
         for point in checked:
-            if (point["num_envs"], point["step_s"], point["training_intensity"], point["length"]) != (64, 0.02, intensity, length):
+            if (point["num_envs"], point["step_s"], point["training_intensity"], point["length"]) != (
+                64,
+                0.02,
+                intensity,
+                length,
+            ):
                 continue
             style = {"marker": "o" if point["kind"] == "real" else "s", "color": color}
             style["fillstyle"] = "full" if point["fitted"] else "none"
@@ -242,12 +284,23 @@ def draw(checked: list[Point], costs: dict[str, model.Costs], head: list[Point],
                 middle.plot(point["num_runners"], point["env_runners_idle_share"], **style)
                 middle.plot(point["num_runners"], point["learner_idle_share"], **style | {"marker": "^"})
     left.set(xscale="log", yscale="log", xlabel="env runners", ylabel="env steps/s", title="DQN's throughput")
-    middle.set(xscale="log", xlabel="env runners", ylabel="share of the time", title="Who waits", ylim=(-0.03, 1.03))
+    middle.set(
+        xscale="log", xlabel="env runners", ylabel="share of the time", title="Who waits", ylim=(-0.03, 1.03)
+    )
     trials = [10, 20, 50, 100, 200, 500, 1000]
-    for period_s, save_period_s, color in ((50.0, 1.0, "tab:red"), (50.0, 10.0, "tab:orange"), (10.0, 10.0, "tab:purple")):
+    for period_s, save_period_s, color in (
+        (50.0, 1.0, "tab:red"),
+        (50.0, 10.0, "tab:orange"),
+        (10.0, 10.0, "tab:purple"),
+    ):
         rates = 1 / save_period_s + 1 / period_s
         shares = [model.head_share(head_costs, n, n / period_s, rates, 1.0) for n in trials]
-        right.plot(trials, shares, color=color, label=f"a report every {period_s:g} s, state saved every {save_period_s:g} s")
+        right.plot(
+            trials,
+            shares,
+            color=color,
+            label=f"a report every {period_s:g} s, state saved every {save_period_s:g} s",
+        )
     right.axhline(1, color="black", lw=0.8)
     right.set(
         xscale="log",
@@ -265,7 +318,9 @@ def draw(checked: list[Point], costs: dict[str, model.Costs], head: list[Point],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.parse_args()
     found = json.loads((RESULTS / "scaling.json").read_text())
     points = [point for part in ("runners", "emulated") for point in found[part]["points"]]
@@ -284,7 +339,9 @@ def main() -> None:
         batch_checked += check_reinforce(mine, batch_costs[kind])
     chosen = choosing([one for one in trials if one["scheduler"] == "asha"])
     trials = [one for one in trials if one["scheduler"] == "fifo"]
-    head_costs = fit_head([one for one in trials if one["num_trials"] in FITTED["trials"] and one["slots"] == SLOTS])
+    head_costs = fit_head(
+        [one for one in trials if one["num_trials"] in FITTED["trials"] and one["slots"] == SLOTS]
+    )
     head_checked = check_head(trials, head_costs)
     record = {
         "fitted": FITTED,
@@ -305,9 +362,15 @@ def main() -> None:
     for name in ("dqn_costs", "reinforce_costs", "head_costs"):
         print(f"\n{name}: {json.dumps(record[name], indent=1)}")
     for name in ("dqn", "reinforce", "head"):
-        errors = [abs(row["error"]) for row in record[name] if not row["fitted"] and row.get("cpu_share", 0.0) < FULL]
+        errors = [
+            abs(row["error"])
+            for row in record[name]
+            if not row["fitted"] and row.get("cpu_share", 0.0) < FULL
+        ]
         middle, largest = statistics.median(errors), max(errors)
-        print(f"{name}: {len(errors)} points that were not fitted, error {middle:.1%} (median), {largest:.1%} (largest)")
+        print(
+            f"{name}: {len(errors)} points that were not fitted, error {middle:.1%} (median), {largest:.1%} (largest)"
+        )
     draw(checked, costs, head_checked, head_costs)
 
 
@@ -315,7 +378,9 @@ def say(rows: list[Point]) -> None:
     """Print a table."""
     print(" | ".join(rows[0]))
     for row in rows:
-        print(" | ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        print(
+            " | ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
+        )
 
 
 if __name__ == "__main__":

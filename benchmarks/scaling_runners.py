@@ -25,10 +25,10 @@ from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from algorithms.dqn.dqn import DQN, DQNConfig
 from algorithms.dqn.options import PRESETS
 from algorithms.reinforce.reinforce import REINFORCE, REINFORCEConfig
-from algorithms.rollouts import collector as collector_module
-from algorithms.rollouts.columns import Columns, Episodes
-from algorithms.rollouts.env_runner import EPISODE_BLOCK_STEPS, Rollout, VectorEnvRunner, collect_rollout
-from algorithms.rollouts.learner import policy_weights
+from algorithms.rl import runner_pool as collector_module
+from algorithms.rl.env_runner import EPISODE_BLOCK_STEPS, Rollout, VectorEnvRunner, collect_rollout
+from algorithms.rl.learner import policy_weights
+from algorithms.rl.rollout_batch import Columns, Episodes
 
 ENV, EPISODE_STEPS = "CartPole-v1", 100
 OPTIONS = PRESETS[ENV]
@@ -37,12 +37,15 @@ OPTIONS = PRESETS[ENV]
 class Simulator(VectorEnv[Any, Any, Any]):
     """Environments of CartPole's spaces; a step sleeps, and every episode is of EPISODE_STEPS."""
 
-    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012  # as Gymnasium has it
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}  # as Gymnasium has it  # noqa: RUF012
 
     def __init__(self, like: VectorEnv[Any, Any, Any]) -> None:
         self.num_envs, self.step_s = like.num_envs, 0.0
         self.observation_space, self.action_space = like.observation_space, like.action_space
-        self.single_observation_space, self.single_action_space = like.single_observation_space, like.single_action_space
+        self.single_observation_space, self.single_action_space = (
+            like.single_observation_space,
+            like.single_action_space,
+        )
         self._obs = np.random.default_rng(0).normal(size=(self.num_envs, 4)).astype(np.float32)
         self._age = 0
 
@@ -50,7 +53,9 @@ class Simulator(VectorEnv[Any, Any, Any]):
         self._age = 0
         return self._obs, {}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         time.sleep(self.step_s)
         self._age = 0 if self._age == EPISODE_STEPS else self._age + 1  # the step after an end resets
         ended = np.full(self.num_envs, self._age == EPISODE_STEPS)
@@ -96,15 +101,27 @@ class Emulator:
                 num_envs = min(num_envs, batch.num_episodes)
             blocks = 1 if batch is None else EPISODE_BLOCK_STEPS
             await asyncio.sleep(math.ceil(num_steps / blocks) * blocks * self._step_s)
-            columns = replace(made_up_columns(num_steps, num_envs, whole_episodes=batch is not None), weights_version=weights_version)
+            columns = replace(
+                made_up_columns(num_steps, num_envs, whole_episodes=batch is not None),
+                weights_version=weights_version,
+            )
             ended = time.perf_counter()
             idle_s = began - self._ended.get(index, began)
             self._ended[index] = ended
-            return Rollout(ray.put(columns), columns.env_steps(), Episodes(), weights_version, busy_s=ended - began, idle_s=idle_s)
+            return Rollout(
+                ray.put(columns),
+                columns.env_steps(),
+                Episodes(),
+                weights_version,
+                busy_s=ended - began,
+                idle_s=idle_s,
+            )
 
 
 @cache
-def made_up_columns(num_steps: int, num_envs: int, whole_episodes: bool = False, obs_size: int = 4) -> Columns:
+def made_up_columns(
+    num_steps: int, num_envs: int, whole_episodes: bool = False, obs_size: int = 4
+) -> Columns:
     """Return columns of the sizes that a runner's have."""
     shape = num_steps, num_envs
     terminated, dropped, truncated, valid = (np.full(shape, value) for value in (False, False, False, True))
@@ -112,7 +129,9 @@ def made_up_columns(num_steps: int, num_envs: int, whole_episodes: bool = False,
         truncated[EPISODE_STEPS - 1 :: EPISODE_STEPS + 1] = True
         valid[EPISODE_STEPS :: EPISODE_STEPS + 1] = False
     obs = np.random.default_rng(0).normal(size=(num_steps + 1, num_envs, obs_size)).astype(np.float32)
-    return Columns(obs, np.zeros(shape, np.int64), np.ones(shape, np.float32), terminated, truncated, valid, dropped, 0)
+    return Columns(
+        obs, np.zeros(shape, np.int64), np.ones(shape, np.float32), terminated, truncated, valid, dropped, 0
+    )
 
 
 class EmulatedRunner:
@@ -129,9 +148,13 @@ class EmulatedRunner:
 
 def emulate(algo: Any, num_runners: int, emulators: list[Any], first: int) -> None:
     """Have the algorithm ask emulated runners from now on, of numbers from `first` on: new ones, which nobody has asked for anything."""
-    actors = [EmulatedRunner(emulators[index % len(emulators)], first + index) for index in range(num_runners)]
+    actors = [
+        EmulatedRunner(emulators[index % len(emulators)], first + index) for index in range(num_runners)
+    ]
     in_flight = algo.config.max_requests_in_flight_per_env_runner
-    algo.env_runner_group._worker_manager = FaultTolerantActorManager(actors, max_remote_requests_in_flight_per_actor=in_flight)
+    algo.env_runner_group._worker_manager = FaultTolerantActorManager(
+        actors, max_remote_requests_in_flight_per_actor=in_flight
+    )
     algo._collector = collector_module.Collector(algo.env_runner_group, algo.config)
     algo._collector.broadcast(*algo._on_learner(policy_weights))
 
@@ -200,8 +223,17 @@ def build(algorithm: str, num_runners: int, num_envs: int, **options: Any) -> An
     """Return a measured algorithm, with the network and the batch size of CartPole's preset."""
     config: Any
     if algorithm == "dqn":
-        names = ("gamma", "train_batch_size_per_learner", "tau", "fcnet_hiddens", "fcnet_activation", "replay_buffer_capacity")
-        config = DQNConfig(MeasuredDQN).training(lr=1e-3, epsilon=0.1, **{name: getattr(OPTIONS, name) for name in names})
+        names = (
+            "gamma",
+            "train_batch_size_per_learner",
+            "tau",
+            "fcnet_hiddens",
+            "fcnet_activation",
+            "replay_buffer_capacity",
+        )
+        config = DQNConfig(MeasuredDQN).training(
+            lr=1e-3, epsilon=0.1, **{name: getattr(OPTIONS, name) for name in names}
+        )
     else:
         config = REINFORCEConfig(MeasuredREINFORCE).training(lr=1e-3, num_vf_updates=4)
     config.environment(ENV).training(**options).debugging(seed=0)
@@ -225,13 +257,18 @@ def measure(algo: Any, seconds: float, warm_up_s: float) -> dict[str, float]:
     METER.sums.clear()
     all_before, own_before = cpu_s()
     took, iterations = _train(algo, seconds)
-    all_cpu_s, own_cpu_s = (after - before for after, before in zip(cpu_s(), (all_before, own_before), strict=True))
+    all_cpu_s, own_cpu_s = (
+        after - before for after, before in zip(cpu_s(), (all_before, own_before), strict=True)
+    )
     processors = took * (os.cpu_count() or 1)
     sums = METER.sums
     return {
         "seconds": took,
         "iterations": iterations,
-        **{name: float(sums[name]) for name in ("training_steps", "rollouts", "env_steps", "updates", "broadcasts")},
+        **{
+            name: float(sums[name])
+            for name in ("training_steps", "rollouts", "env_steps", "updates", "broadcasts")
+        },
         "env_steps_per_s": sums["env_steps"] / took,
         "updates_per_s": sums["updates"] / took,
         "rollouts_per_s": sums["rollouts"] / took,

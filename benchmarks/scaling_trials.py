@@ -17,8 +17,9 @@ from typing import Any
 import idle_trainer
 
 from algorithms import mnist
-from workflows.common import search, state
-from workflows.common.cluster import connected
+from workflows.experiment import saved_state as state
+from workflows.experiment import search
+from workflows.experiment.ray_cluster import connected
 
 NUM_REPORTS = 4
 SLOTS, SLOTS_OF, MORE_SLOTS = 4, 100, (2, 8, 16)
@@ -54,7 +55,7 @@ def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[
     """Run a search; return what its head spent."""
     from ray.tune.execution.tune_controller import TuneController
 
-    from workflows.common.schedulers import ASHA
+    from workflows.experiment.schedulers import ASHA
 
     spec = search.Search(
         program="scaling", trainer="idle_trainer:IdleTrainer", preset=idle_trainer.IdleOptions(), space=idle_trainer.space,
@@ -80,7 +81,9 @@ def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[
         results = tuner.fit()
         took, head_s = time.perf_counter() - began, time.thread_time() - began_cpu
         state_bytes = sum(file.stat().st_size for file in run_dir.glob("experiment_state-*.json"))
-        num_reports = sum(len(result.metrics_dataframe) for result in results if result.metrics_dataframe is not None)
+        num_reports = sum(
+            len(result.metrics_dataframe) for result in results if result.metrics_dataframe is not None
+        )
     return {
         "num_trials": num_trials, "slots": slots, "scheduler": scheduler, "num_reports": num_reports, "seconds": took, "head_s": head_s,
         "state_bytes": state_bytes, **{name: float(amount) for name, amount in watch.sums.items()},

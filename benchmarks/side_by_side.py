@@ -38,8 +38,13 @@ def side_by_side(
             theirs, mine = peer(), ours()
         else:
             mine, theirs = ours(), peer()
-        rows.append({"ours": mine, "peer": theirs, "ratio": mine / theirs if higher_is_better else theirs / mine})
-        print(f"round {number + 1}/{rounds}: ours {mine:.4g}, peer {theirs:.4g} {unit}, {rows[-1]['ratio']:.2f} times", flush=True)
+        rows.append(
+            {"ours": mine, "peer": theirs, "ratio": mine / theirs if higher_is_better else theirs / mine}
+        )
+        print(
+            f"round {number + 1}/{rounds}: ours {mine:.4g}, peer {theirs:.4g} {unit}, {rows[-1]['ratio']:.2f} times",
+            flush=True,
+        )
     figures: dict[str, float] = {}
     for name in ("ours", "peer", "ratio"):
         figures |= spread(name, [row[name] for row in rows])
@@ -52,14 +57,20 @@ def side_by_side(
 
 def spread(name: str, figures: list[float]) -> dict[str, float]:
     """Return `name`_median, `name`_min and `name`_max."""
-    return {f"{name}_{kind}": pick(figures) for kind, pick in (("median", statistics.median), ("min", min), ("max", max))}
+    return {
+        f"{name}_{kind}": pick(figures)
+        for kind, pick in (("median", statistics.median), ("min", min), ("max", max))
+    }
 
 
 def write(record: dict[str, Any], *packages: str) -> None:
     """Write benchmarks/results/<script>.json, with the circumstances and the versions of `packages` too, and say where it lies."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / (Path(sys.argv[0]).stem + ".json")
-    path.write_text(json.dumps({"benchmark": Path(sys.argv[0]).name, **record, **circumstances(*packages)}, indent=2) + "\n")
+    path.write_text(
+        json.dumps({"benchmark": Path(sys.argv[0]).name, **record, **circumstances(*packages)}, indent=2)
+        + "\n"
+    )
     print(f"written to {path}")
 
 
@@ -68,7 +79,8 @@ def circumstances(*packages: str) -> dict[str, Any]:
     names = ("torch", "ray", "numpy", *packages)
     return {
         "command": "python " + " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in names},
         "hardware": f"{os.cpu_count()} x {_processor()}",
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -33,7 +33,9 @@ class Judge:
     """Holds the clock, and says when training stops."""
 
     def __init__(self, seed: int, limit_s: float, max_env_steps: float = float("inf")) -> None:
-        self._rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(475,)))  # nobody trains with these seeds
+        self._rng = np.random.default_rng(
+            np.random.SeedSequence(seed, spawn_key=(475,))
+        )  # nobody trains with these seeds
         self._limit_s, self._max_env_steps = limit_s, max_env_steps
         self._since = 0.0
         self.seconds, self.env_steps, self.greedy_return, self.solved = 0.0, 0, 0.0, False
@@ -93,7 +95,9 @@ def built(config: AlgorithmConfig) -> Iterator[Algorithm]:
 
 def train_on_rllib(config: AlgorithmConfig, seed: int, judge: Judge, check_period: int) -> None:
     """Train with the learner in this process; an iteration is about `check_period` steps, for everybody."""
-    config.learners(num_learners=0).debugging(seed=seed).reporting(min_sample_timesteps_per_iteration=check_period)
+    config.learners(num_learners=0).debugging(seed=seed).reporting(
+        min_sample_timesteps_per_iteration=check_period
+    )
     with built(config) as algo:
         (found,) = algo.learner_group.foreach_learner(lambda learner: learner.module[DEFAULT_MODULE_ID])
         module = found.get()
@@ -101,19 +105,29 @@ def train_on_rllib(config: AlgorithmConfig, seed: int, judge: Judge, check_perio
         def act(obs: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 out = module.forward_inference({Columns.OBS: torch.from_numpy(obs)})
-            return (out[Columns.ACTIONS] if Columns.ACTIONS in out else out[Columns.ACTION_DIST_INPUTS].argmax(dim=1)).numpy()
+            return (
+                out[Columns.ACTIONS]
+                if Columns.ACTIONS in out
+                else out[Columns.ACTION_DIST_INPUTS].argmax(dim=1)
+            ).numpy()
 
         judge.start()
         while True:
             of_runners = algo.train()[ENV_RUNNER_RESULTS]
-            if judge.stops(int(of_runners[NUM_ENV_STEPS_SAMPLED_LIFETIME]), act, float(of_runners.get(EPISODE_RETURN_MEAN, 0.0))):
+            if judge.stops(
+                int(of_runners[NUM_ENV_STEPS_SAMPLED_LIFETIME]),
+                act,
+                float(of_runners.get(EPISODE_RETURN_MEAN, 0.0)),
+            ):
                 break
 
 
 def time_to_solve(contenders: dict[str, Contender], decimals: int = 1) -> dict[str, list[dict[str, Any]]]:
     """Return what came of each contender's runs. They train in turn, a seed of each before the next one, and unmeasured beforehand."""
     for contender in contenders.values():
-        contender.train(contender.num_seeds, Judge(contender.num_seeds, contender.limit_s, max_env_steps=WARM_UP_STEPS))
+        contender.train(
+            contender.num_seeds, Judge(contender.num_seeds, contender.limit_s, max_env_steps=WARM_UP_STEPS)
+        )
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     for seed in range(max(contender.num_seeds for contender in contenders.values())):
         for name, contender in contenders.items():
@@ -141,19 +155,27 @@ def _run(name: str, contender: Contender, seed: int, decimals: int) -> dict[str,
     }
 
 
-def summarize(contenders: dict[str, Contender], runs: dict[str, list[dict[str, Any]]], decimals: int = 1) -> dict[str, Any]:
+def summarize(
+    contenders: dict[str, Contender], runs: dict[str, list[dict[str, Any]]], decimals: int = 1
+) -> dict[str, Any]:
     """Print each contender's median and how many times ours it is; return the medians, these ratios and how many seeds were solved."""
     medians = {name: statistics.median([row["seconds"] for row in rows]) for name, rows in runs.items()}
     for name, rows in runs.items():
         times = ", ".join(f"{row['seconds']:.{decimals}f}" + "*" * (not row["solved"]) for row in rows)
         ratio = f"{medians[name] / medians['ours']:5.1f} times ours" if "ours" in medians else ""
         print(f"{name:<5} median {medians[name]:6.{decimals}f} s  {ratio}  ({times})")
-    unsolved = sorted({contenders[name].limit_s for name, rows in runs.items() if not all(row["solved"] for row in rows)})
+    unsolved = sorted(
+        {contenders[name].limit_s for name, rows in runs.items() if not all(row["solved"] for row in rows)}
+    )
     if unsolved:
         print(f"* not solved within {' or '.join(f'{limit:g}' for limit in unsolved)} s, which it counts as")
     return {
         **{f"{name}_median": median for name, median in medians.items()},
-        **{f"{name}_per_ours": medians[name] / medians["ours"] for name in medians if "ours" in medians and name != "ours"},
+        **{
+            f"{name}_per_ours": medians[name] / medians["ours"]
+            for name in medians
+            if "ours" in medians and name != "ours"
+        },
         **{f"{name}_num_solved": sum(row["solved"] for row in rows) for name, rows in runs.items()},
     }
 

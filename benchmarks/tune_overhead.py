@@ -14,8 +14,8 @@ import idle_trainer
 from side_by_side import side_by_side
 
 from algorithms import mnist
-from workflows.common import search
-from workflows.common.cluster import connected
+from workflows.experiment import search
+from workflows.experiment.ray_cluster import connected
 
 NUM_TRIALS, SLOTS = 20, 2
 
@@ -33,7 +33,9 @@ def seconds(data: mnist.MNIST, reuse_actors: bool) -> float:
         columns=("score",),
     )
     with tempfile.TemporaryDirectory() as folder:
-        flags = search.SearchFlags(num_samples=NUM_TRIALS, max_updates=1, updates_per_report=1, scheduler="fifo", storage_path=folder)
+        flags = search.SearchFlags(
+            num_samples=NUM_TRIALS, max_updates=1, updates_per_report=1, scheduler="fifo", storage_path=folder
+        )
         tuner = search.build_tuner(flags, spec, data, Path(folder) / "run", reuse_actors=reuse_actors)
         began = time.perf_counter()
         results = tuner.fit()

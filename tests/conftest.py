@@ -20,7 +20,12 @@ os.environ["RAY_AUTH_TOKEN"] = os.urandom(16).hex()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what needs no Ray first, so that a mistake shows within seconds, and what is slow last."""
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, "ray_address" in getattr(item, "fixturenames", ())))
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("slow") is not None,
+            "ray_address" in getattr(item, "fixturenames", ()),
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -47,12 +52,26 @@ def ray_address() -> Iterator[str]:
 @pytest.fixture(scope="module", autouse=True)
 def sent_by_value(request: pytest.FixtureRequest) -> None:
     """Have Ray send what a test module that uses it defines: its processes can't import the tests."""
-    if any(item.path == request.path and "ray_address" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    if any(
+        item.path == request.path and "ray_address" in getattr(item, "fixturenames", ())
+        for item in request.session.items
+    ):
         import faulty_envs
         from ray import cloudpickle
 
         for module in (request.module, faulty_envs):
             cloudpickle.register_pickle_by_value(module)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: sums are then added up in one order."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture
@@ -62,7 +81,9 @@ def built(ray_address: str) -> Iterator[Callable[[Any], Any]]:
 
     algorithms: list[Any] = []
     num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # networks this small gain nothing from more, and lose much where the cores are busy
+    torch.set_num_threads(
+        1
+    )  # networks this small gain nothing from more, and lose much where the cores are busy
 
     def build(config: Any) -> Any:
         algorithms.append(config.build_algo())

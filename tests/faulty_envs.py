@@ -33,7 +33,11 @@ class Nan(Flaky):
     def step(self, action: int) -> Any:
         obs, reward, *rest = gym.Wrapper.step(self, action)
         draw = self._rng.random()
-        return obs * (np.nan if draw < self._share else 1), reward * (np.nan if draw > 1 - self._share else 1), *rest
+        return (
+            obs * (np.nan if draw < self._share else 1),
+            reward * (np.nan if draw > 1 - self._share else 1),
+            *rest,
+        )
 
 
 class NanAtTheEnd(Flaky):
@@ -99,7 +103,9 @@ class Endless(gym.Env[np.ndarray, int]):
 
     def __init__(self, env_config: dict[str, Any] | None = None) -> None: ...
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         return np.zeros(2, np.float32), {}
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:

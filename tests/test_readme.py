@@ -19,9 +19,13 @@ def block_with(word: str) -> str:
     return next(block for block in BLOCKS if word in block)
 
 
-def test_the_tables_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def reports(*values: float) -> str:
-        return "".join(line(i, value, fid_mnist=value, updates=250 * i) for i, value in enumerate(values, start=1))
+        return "".join(
+            line(i, value, fid_mnist=value, updates=250 * i) for i, value in enumerate(values, start=1)
+        )
 
     trials = [
         {"trial_id": "t_0", "status": "TERMINATED", "config": {"width": 16}, "reports": reports(9, 8, 7)},
@@ -43,9 +47,15 @@ def test_the_tables_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
-def test_the_trainer_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_trainer_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    source = block_with("Trainer(").replace("mnist.load()", 'mnist.load("mnist-10k")').replace("train(250)", "train(2)")
+    source = (
+        block_with("Trainer(")
+        .replace("mnist.load()", 'mnist.load("mnist-10k")')
+        .replace("train(250)", "train(2)")
+    )
     names: dict[str, object] = {}
     exec(source, names)
     assert "generator_loss" in capsys.readouterr().out
@@ -53,7 +63,9 @@ def test_the_trainer_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert (tmp_path / "gan.pt").stat().st_size > 1e6
 
 
-def test_the_rllib_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ray_address: str) -> None:
+def test_the_rllib_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ray_address: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     exec(block_with("DQNConfig").replace("range(10)", "range(2)"), {})
     assert len(capsys.readouterr().out.split()) == 3
@@ -61,7 +73,8 @@ def test_the_rllib_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
 
 
 @pytest.mark.parametrize(
-    "workflow", ["tune_gan", "tune_cvae", "train_dqn", "train_reinforce", "analyze", "sample", "play", "local_cluster"]
+    "workflow",
+    ["tune_gan", "tune_cvae", "train_dqn", "train_reinforce", "analyze", "sample", "play", "local_cluster"],
 )
 def test_every_flag_it_names_exists(workflow: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

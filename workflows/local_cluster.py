@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflows.common.flags import UsageError, parse_plain, require, run_main
+from workflows.cli.flags import UsageError, parse_plain, require, run_main
 
 CLUSTER_FILE = Path(__file__).parent.parent / "cluster.yaml"
 OF_THE_CLOUD = ("available_node_types", "head_node_type", "upscaling_speed", "idle_timeout_minutes")
@@ -44,14 +44,24 @@ class LocalClusterFlags:
                 require(_is_host(host), flag, host, "must be IPv4 addresses or host names")
         different = {host.lower() for host in (self.head_ip, *self.worker_ips)}
         require(
-            len(different) == 1 + len(self.worker_ips), "--worker-ips", self.worker_ips, "must differ from each other and from --head-ip"
+            len(different) == 1 + len(self.worker_ips),
+            "--worker-ips",
+            self.worker_ips,
+            "must differ from each other and from --head-ip",
         )
-        require(bool(re.fullmatch(r"[A-Za-z_][\w.-]*\$?", self.ssh_user, re.ASCII)), "--ssh-user", self.ssh_user, "must be a user's name")
+        require(
+            bool(re.fullmatch(r"[A-Za-z_][\w.-]*\$?", self.ssh_user, re.ASCII)),
+            "--ssh-user",
+            self.ssh_user,
+            "must be a user's name",
+        )
 
 
 def _is_host(text: str) -> bool:
     try:
-        ipaddress.IPv4Address(text)  # Ray's provider `local` looks hosts up with gethostbyname, which knows no IPv6
+        ipaddress.IPv4Address(
+            text
+        )  # Ray's provider `local` looks hosts up with gethostbyname, which knows no IPv6
     except ValueError:
         return bool(HOST_NAME.fullmatch(text)) and not text.replace(".", "").isdigit()
     return True
@@ -64,10 +74,14 @@ def _absolute(path: str) -> str:
 def derived(cluster: dict[str, Any], flags: LocalClusterFlags) -> dict[str, Any]:
     """Return the configuration for Ray's provider `local` that is otherwise as `cluster`."""
     kept = {name: value for name, value in cluster.items() if name not in OF_THE_CLOUD}
-    start = [OLD_AUTOSCALER + command if "ray start" in command else command for command in cluster["head_start_ray_commands"]]
+    start = [
+        OLD_AUTOSCALER + command if "ray start" in command else command
+        for command in cluster["head_start_ray_commands"]
+    ]
     return kept | {
         "provider": {"type": "local", "head_ip": flags.head_ip, "worker_ips": list(flags.worker_ips)},
-        "auth": {"ssh_user": flags.ssh_user} | ({"ssh_private_key": _absolute(flags.ssh_private_key)} if flags.ssh_private_key else {}),
+        "auth": {"ssh_user": flags.ssh_user}
+        | ({"ssh_private_key": _absolute(flags.ssh_private_key)} if flags.ssh_private_key else {}),
         "max_workers": len(flags.worker_ips),
         "head_start_ray_commands": start,
     }
@@ -78,9 +92,19 @@ def local_cluster(argv: Sequence[str]) -> int:
     flags = parse_plain(LocalClusterFlags, argv)
     key, output = os.path.expanduser(flags.ssh_private_key), os.path.expanduser(flags.output)
     require(not key or os.path.isfile(key), "--ssh-private-key", flags.ssh_private_key, "must be a file")
-    require(not key.endswith(".pub"), "--ssh-private-key", flags.ssh_private_key, "must be the private key, whose name has no .pub")
+    require(
+        not key.endswith(".pub"),
+        "--ssh-private-key",
+        flags.ssh_private_key,
+        "must be the private key, whose name has no .pub",
+    )
     for taken in filter(None, (str(CLUSTER_FILE), key)):
-        require(os.path.realpath(output) != os.path.realpath(taken), "--output", flags.output, "must be neither cluster.yaml nor the key")
+        require(
+            os.path.realpath(output) != os.path.realpath(taken),
+            "--output",
+            flags.output,
+            "must be neither cluster.yaml nor the key",
+        )
     import yaml
 
     try:
@@ -88,7 +112,9 @@ def local_cluster(argv: Sequence[str]) -> int:
     except (OSError, yaml.YAMLError) as error:
         raise UsageError(f"{CLUSTER_FILE} can't be read: {' '.join(str(error).split())}") from None
     command = shlex.join(argv).encode("unicode_escape").decode()  # a comment is one line of what YAML takes
-    header = f"# Of {CLUSTER_FILE.name}, whose comments say why, by: python workflows/local_cluster.py {command}\n"
+    header = (
+        f"# Of {CLUSTER_FILE.name}, whose comments say why, by: python workflows/local_cluster.py {command}\n"
+    )
     try:
         Path(output).write_text(header + yaml.safe_dump(config, sort_keys=False, width=10_000))
     except OSError as error:

@@ -15,13 +15,13 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from workflows.common import RUN_FILE
-from workflows.common.episodes import make_envs, one_line, play_returns, record
-from workflows.common.flags import UsageError, parse_plain, require, run_main
+from workflows.cli.flags import UsageError, parse_plain, require, run_main
+from workflows.experiment.episodes import make_envs, one_line, play_returns, record
+from workflows.runs.files import RUN_FILE
 
 # Which module's `load` and `greedy` play the policy of a run of which program: a run folder can name no other.
 PLAYING = {"train_dqn": "algorithms.dqn.policy", "train_reinforce": "algorithms.reinforce.policy"}
-POLICY_FILE = "policy.json"  # as in algorithms.policy_files, whose import takes seconds
+POLICY_FILE = "policy.json"  # as in algorithms.rl.policy_files, whose import takes seconds
 MOST_ENVS = 16
 
 
@@ -52,20 +52,37 @@ class PlayFlags:
 def play(argv: Sequence[str]) -> int:
     """Parse the flags, play, write, and return the exit code. What needs nothing loaded is checked first."""
     flags = parse_plain(PlayFlags, argv)
-    run_dir, video = (Path(os.path.abspath(os.path.expanduser(path))) for path in (flags.run_dir, flags.video or ""))
+    run_dir, video = (
+        Path(os.path.abspath(os.path.expanduser(path))) for path in (flags.run_dir, flags.video or "")
+    )
     if flags.video is not None:
-        writable = os.path.isdir(video.parent) and os.access(video.parent, os.W_OK | os.X_OK) and not os.path.isdir(video)
-        require(writable, "--video", flags.video, "must be a file in a folder that exists and may be written to")
+        writable = (
+            os.path.isdir(video.parent)
+            and os.access(video.parent, os.W_OK | os.X_OK)
+            and not os.path.isdir(video)
+        )
+        require(
+            writable, "--video", flags.video, "must be a file in a folder that exists and may be written to"
+        )
         if missing := [name for name in ("av", "pygame") if importlib.util.find_spec(name) is None]:
-            raise UsageError(f"--video needs {' and '.join(missing)}: pip install 'ray-training-workflows[video]'")
-    require(os.path.isfile(run_dir / RUN_FILE), "RUN_DIR", flags.run_dir, f"must be a run folder, with a {RUN_FILE}")
+            raise UsageError(
+                f"--video needs {' and '.join(missing)}: pip install 'ray-training-workflows[video]'"
+            )
+    require(
+        os.path.isfile(run_dir / RUN_FILE),
+        "RUN_DIR",
+        flags.run_dir,
+        f"must be a run folder, with a {RUN_FILE}",
+    )
     program, checkpoint = _choose(run_dir, flags.trial)
     import numpy as np
     import torch
 
-    from algorithms.rollouts import vector_envs
+    from algorithms.rl import vector_envs
 
-    torch.set_num_threads(1)  # a small network gains nothing from more, and loses much where a training keeps the cores busy
+    torch.set_num_threads(
+        1
+    )  # a small network gains nothing from more, and loses much where a training keeps the cores busy
     policy = importlib.import_module(PLAYING[program])
     with one_line(f"{checkpoint} can't be loaded; broken, or just being written?"):
         network, made_for = policy.load(checkpoint)
@@ -79,7 +96,9 @@ def play(argv: Sequence[str]) -> int:
 
         def act(obs: Any) -> Any:
             seen = torch.from_numpy(obs)
-            actions = (policy.sampled(network, seen, generator) if draws else policy.greedy(network, seen)).numpy()
+            actions = (
+                policy.sampled(network, seen, generator) if draws else policy.greedy(network, seen)
+            ).numpy()
             return to_env(actions) if to_env else actions
 
         return act
@@ -88,11 +107,17 @@ def play(argv: Sequence[str]) -> int:
     with one_line(f"{checkpoint} can't be played"):
         creator, envs = make_envs(made_for, min(flags.episodes, MOST_ENVS))
         steps = f"{checkpoint.name}, after {made_for.num_env_steps_sampled_lifetime} env steps"
-        print(f"{made_for.env}: trial {checkpoint.parent.name}, {steps}, {'sampled' if draws else 'greedy'}", flush=True)
+        print(
+            f"{made_for.env}: trial {checkpoint.parent.name}, {steps}, {'sampled' if draws else 'greedy'}",
+            flush=True,
+        )
         to_env = vector_envs.to_env_actions(envs.single_action_space)
         if flags.video is not None:
             rewards = record(creator, made_for.env_config, acting(video_rng, to_env), video_rng, video)
-            print(f"{flags.video}: one more episode, of return {sum(rewards):.2f} in {len(rewards)} steps", flush=True)
+            print(
+                f"{flags.video}: one more episode, of return {sum(rewards):.2f} in {len(rewards)} steps",
+                flush=True,
+            )
         returns = play_returns(envs, acting(rng, to_env), rng, flags.episodes)
     print(f"mean_return={np.mean(returns):.2f} std={np.std(returns):.2f} episodes={len(returns)}")
     return 0
@@ -100,13 +125,17 @@ def play(argv: Sequence[str]) -> int:
 
 def _choose(run_dir: Path, wanted: str | None) -> tuple[str, Path]:
     """Return the run's program, and the newest checkpoint with a policy of its only trial, or of the one that is wanted."""
-    from workflows.common import run_files
+    from workflows.runs import files as run_files
 
     with one_line(f"{run_dir} can't be read; is its {RUN_FILE} broken?"):
         program = str(run_files.read_run(run_dir)["program"])
     if program not in PLAYING:
-        raise UsageError(f"{run_dir} is a run of {program}, which has no policy; play.py knows {', '.join(PLAYING)}")
-    newest = {file.parent.parent.name: file.parent for file in sorted(run_dir.glob(f"*/checkpoint_*/{POLICY_FILE}"))}
+        raise UsageError(
+            f"{run_dir} is a run of {program}, which has no policy; play.py knows {', '.join(PLAYING)}"
+        )
+    newest = {
+        file.parent.parent.name: file.parent for file in sorted(run_dir.glob(f"*/checkpoint_*/{POLICY_FILE}"))
+    }
     if not newest:
         raise UsageError(f"{run_dir} has no checkpoint with a {POLICY_FILE} yet")
     found = [trial_id for trial_id in newest if wanted is None or (wanted and trial_id.endswith(wanted))]

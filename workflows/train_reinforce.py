@@ -8,11 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from algorithms.reinforce.options import PRESETS, REINFORCEOptions
-from workflows.common import run_folder, training
-from workflows.common.flags import parse, run_main
-from workflows.common.hyperparameters import flags_of, over
+from workflows.cli.flags import parse, run_main
+from workflows.cli.option_flags import flags_of, over
+from workflows.experiment import training
+from workflows.runs import folder as run_folder
 
-SMOKE: dict[str, Any] = {"stop_env_steps": 5000, "stop_return": float("inf"), "evaluation_interval": 2, "checkpoint_frequency": 2}
+SMOKE: dict[str, Any] = {
+    "stop_env_steps": 5000,
+    "stop_return": float("inf"),
+    "evaluation_interval": 2,
+    "checkpoint_frequency": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ def configure(options: REINFORCEOptions) -> Any:
 
 def require_spaces(env: str, obs: Any, actions: Any) -> None:
     """Raise ValueError where REINFORCE can't learn on environments of these spaces."""
-    from algorithms.rollouts import vector_envs
+    from algorithms.rl import vector_envs
 
     vector_envs.require_discrete_or_box_actions(env, actions)
     vector_envs.require_vector_obs(env, obs)

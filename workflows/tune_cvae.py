@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from algorithms.cvae.options import PRESETS, CVAEOptions
-from workflows.common import run_folder, search
-from workflows.common.flags import parse, require, run_main
-from workflows.common.hyperparameters import flags_of, left_out, over
-from workflows.common.metrics import MODES
+from workflows.cli.flags import parse, require, run_main
+from workflows.cli.option_flags import flags_of, left_out, over
+from workflows.experiment import search
+from workflows.runs import folder as run_folder
+from workflows.runs.metrics import MODES
 
 if TYPE_CHECKING:
     from algorithms.mnist import MNIST
@@ -30,7 +31,9 @@ class TuneCVAEFlags(flags_of(CVAEOptions), search.SearchFlags):  # type: ignore[
 
     preset: Literal["homework", "likelihood"] = "homework"
     """The first trial, and what the search leaves alone: the homework's setting, or one found to have a high likelihood."""
-    metric: Literal["elbo", "nll", "reconstruction", "conditional_accuracy", "fid_mnist", "classifier_score"] = "elbo"
+    metric: Literal[
+        "elbo", "nll", "reconstruction", "conditional_accuracy", "fid_mnist", "classifier_score"
+    ] = "elbo"
     """What the search improves, on validation digits or on samples."""
     num_test_samples: int = 1000
     """Draws of z per test digit for the best trial's `nll`."""
@@ -54,7 +57,9 @@ def space() -> dict[str, Any]:
 
     return {
         "architecture": tune.choice(["mlp", "conv"]),
-        "width": tune.choice([128, 192]),  # ten million test decodes of a wider conv would take a processor longer than the search
+        "width": tune.choice(
+            [128, 192]
+        ),  # ten million test decodes of a wider conv would take a processor longer than the search
         "depth": tune.choice([1, 2]),
         "latent_size": tune.choice([16, 32, 48]),
         "prior": tune.choice(["standard", "learned", "flow"]),
@@ -65,7 +70,9 @@ def space() -> dict[str, Any]:
     }
 
 
-def tester(flags: TuneCVAEFlags) -> Callable[[dict[str, Any], MNIST, Callable[[int, int], None]], dict[str, Any]]:
+def tester(
+    flags: TuneCVAEFlags,
+) -> Callable[[dict[str, Any], MNIST, Callable[[int, int], None]], dict[str, Any]]:
     """Return what measures a trained model's likelihood on the test digits."""
 
     def test(state: dict[str, Any], data: MNIST, progress: Callable[[int, int], None]) -> dict[str, Any]:
@@ -75,7 +82,15 @@ def tester(flags: TuneCVAEFlags) -> Callable[[dict[str, Any], MNIST, Callable[[i
 
         device = "cuda" if flags.gpus_per_trial and torch.cuda.is_available() else "cpu"
         num = flags.num_test_digits or len(data.test_images)
-        return measure(state, data.test_images[:num], data.test_labels[:num], flags.num_test_samples, flags.seed, device, progress)
+        return measure(
+            state,
+            data.test_images[:num],
+            data.test_labels[:num],
+            flags.num_test_samples,
+            flags.seed,
+            device,
+            progress,
+        )
 
     return test
 

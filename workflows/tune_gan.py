@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from algorithms.gan.options import GANOptions
-from workflows.common import run_folder, search
-from workflows.common.flags import parse, run_main
-from workflows.common.hyperparameters import flags_of, left_out, over
+from workflows.cli.flags import parse, run_main
+from workflows.cli.option_flags import flags_of, left_out, over
+from workflows.experiment import search
+from workflows.runs import folder as run_folder
 
-SMOKE: dict[str, Any] = {"num_samples": 3, "max_updates": 40, "updates_per_report": 10, "dataset": "mnist-10k"} | search.SMOKE_SCORING
+SMOKE: dict[str, Any] = {
+    "num_samples": 3,
+    "max_updates": 40,
+    "updates_per_report": 10,
+    "dataset": "mnist-10k",
+} | search.SMOKE_SCORING
 
 
 COLUMNS = ("fid_mnist", "classifier_score", "class_balance", "confidence")

@@ -20,8 +20,8 @@ from algorithms.cvae.losses import (
 )
 from algorithms.cvae.networks import CVAE, NUM_PIXELS
 from algorithms.cvae.sampling import trained_network
-from algorithms.minibatches import resident
-from algorithms.precision import autocast, choose_precision
+from algorithms.generative.minibatches import resident
+from algorithms.generative.precision import autocast, choose_precision
 
 MOST_ROWS = 2000
 """Decoded digits held at a time: some 100 MB with the largest networks here, whatever K and B are."""
@@ -29,17 +29,23 @@ MOST_ROWS = 2000
 
 def binarise(grey_BP: Tensor, generator: torch.Generator) -> Tensor:
     """Return 1 with the probability of each uint8 grey level over 255, else 0; float32 [B, P], on the device of both."""
-    return (torch.rand(grey_BP.shape, generator=generator, device=grey_BP.device) < grey_BP.float().div_(255)).float()
+    return (
+        torch.rand(grey_BP.shape, generator=generator, device=grey_BP.device) < grey_BP.float().div_(255)
+    ).float()
 
 
 @torch.inference_mode()
-def bounds(network: CVAE, grey_BP: Tensor, label_B: Tensor, generator: torch.Generator, precision: str = "fp32") -> dict[str, float]:
+def bounds(
+    network: CVAE, grey_BP: Tensor, label_B: Tensor, generator: torch.Generator, precision: str = "fp32"
+) -> dict[str, float]:
     """Return `elbo` with one draw of z per digit, its parts (elbo = -reconstruction - kl), and `active_units`.
 
     These are counted in the prior's own coordinates, the noise that it maps to z: the mean that it gives a label is not what digits do.
     """
     log_likelihoods, kls, means = [], [], []
-    for grey_bP, label_b in zip(torch.split(grey_BP, MOST_ROWS), torch.split(label_B, MOST_ROWS), strict=True):
+    for grey_bP, label_b in zip(
+        torch.split(grey_BP, MOST_ROWS), torch.split(label_B, MOST_ROWS), strict=True
+    ):
         pixels_bP = binarise(grey_bP, generator)
         with autocast(grey_BP.device, precision):
             mean_bZ, log_var_bZ = network.posterior(pixels_bP, label_b)
@@ -75,7 +81,9 @@ def negative_log_likelihood(
     digits_at_a_time = max(1, MOST_ROWS // num_samples)
     samples_at_a_time = min(num_samples, MOST_ROWS)
     nlls, num_done = [], 0
-    for grey_bP, label_b in zip(torch.split(grey_BP, digits_at_a_time), torch.split(label_B, digits_at_a_time), strict=True):
+    for grey_bP, label_b in zip(
+        torch.split(grey_BP, digits_at_a_time), torch.split(label_B, digits_at_a_time), strict=True
+    ):
         pixels_bP = binarise(grey_bP, generator)
         with autocast(grey_BP.device, precision):
             mean_bZ, log_var_bZ = network.posterior(pixels_bP, label_b)
@@ -85,7 +93,9 @@ def negative_log_likelihood(
             z_kbZ = mean_bZ + (log_var_bZ / 2).exp() * _normal((k, *mean_bZ.shape), generator)
             with autocast(grey_BP.device, precision):
                 logits_kbP = network.logits(z_kbZ.flatten(0, 1), label_b.repeat(k)).view(k, len(grey_bP), -1)
-            log_joint_kb = bernoulli_log_likelihood(pixels_bP, logits_kbP) + network.prior.log_density(z_kbZ, label_b)
+            log_joint_kb = bernoulli_log_likelihood(pixels_bP, logits_kbP) + network.prior.log_density(
+                z_kbZ, label_b
+            )
             log_weights.append(log_joint_kb - gaussian_log_density(z_kbZ, mean_bZ, log_var_bZ))
         nlls.append(-importance_weighted_bound(torch.cat(log_weights).double()))
         num_done += len(grey_bP)
@@ -108,7 +118,10 @@ def measure(
     """
     network, generator = trained_network(state, device), torch.Generator(device).manual_seed(seed)
     precision = choose_precision(state["options"]["precision"], torch.device(device))
-    grey_BP, label_B = resident(images.reshape(-1, NUM_PIXELS), torch.device(device)), resident(labels, torch.device(device))
+    grey_BP, label_B = (
+        resident(images.reshape(-1, NUM_PIXELS), torch.device(device)),
+        resident(labels, torch.device(device)),
+    )
     metrics = bounds(network, grey_BP, label_B, generator, precision)
     nll_B = negative_log_likelihood(network, grey_BP, label_B, num_samples, generator, precision, progress)
     error = float(nll_B.std()) / math.sqrt(len(nll_B))

@@ -33,7 +33,10 @@ def gaussian_kl(mean_q_BZ: Tensor, log_var_q_BZ: Tensor, mean_p_BZ: Tensor, log_
 
 def gaussian_log_density(z_BZ: Tensor, mean_BZ: Tensor, log_var_BZ: Tensor) -> Tensor:
     """Return log N(z; mean, exp(log_var) I); [B], any leading dimensions that broadcast."""
-    return -((z_BZ - mean_BZ).square() * (-log_var_BZ).exp() + log_var_BZ + math.log(2 * math.pi)).sum(dim=-1) / 2
+    return (
+        -((z_BZ - mean_BZ).square() * (-log_var_BZ).exp() + log_var_BZ + math.log(2 * math.pi)).sum(dim=-1)
+        / 2
+    )
 
 
 def elbo(log_likelihood_B: Tensor, kl_B: Tensor, beta: float = 1.0) -> Tensor:

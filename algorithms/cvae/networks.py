@@ -49,7 +49,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -117,7 +120,11 @@ class CVAE(nn.Module):
             self.encoder = MLP(NUM_PIXELS, 2 * self.latent_size, width, depth)
             self.decoder = MLP(self.latent_size, NUM_PIXELS, width, depth)
         flow = options.prior == "flow"
-        self.prior = FlowPrior(self.latent_size) if flow else GaussianPrior(self.latent_size, learned=options.prior == "learned")
+        self.prior = (
+            FlowPrior(self.latent_size)
+            if flow
+            else GaussianPrior(self.latent_size, learned=options.prior == "learned")
+        )
 
     def posterior(self, pixels_BP: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of q(z|x,y), [B, Z] each, float32."""
@@ -138,7 +145,11 @@ def initialize(network: CVAE, generator: torch.Generator) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            inputs = module.weight[0].numel() if not isinstance(module, nn.ConvTranspose2d) else module.weight[:, 0].numel() // 4
+            inputs = (
+                module.weight[0].numel()
+                if not isinstance(module, nn.ConvTranspose2d)
+                else module.weight[:, 0].numel() // 4
+            )
             _draw(module.weight, inputs, generator)
             assert module.bias is not None
             nn.init.zeros_(module.bias)

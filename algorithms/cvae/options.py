@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.precision import PRECISIONS, Precision
+from algorithms.generative.precision import PRECISIONS, Precision
 
 Architecture = Literal["mlp", "conv"]
 Prior = Literal["standard", "learned", "flow"]
@@ -53,7 +53,14 @@ class CVAEOptions:
     """Validation digits for `nll` at every report."""
 
     def __post_init__(self) -> None:
-        for name in ("latent_size", "depth", "batch_size", "num_importance_samples", "num_nll_samples", "num_nll_digits"):
+        for name in (
+            "latent_size",
+            "depth",
+            "batch_size",
+            "num_importance_samples",
+            "num_nll_samples",
+            "num_nll_digits",
+        ):
             _require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
         for name in ("num_train_digits", "beta_warmup_updates"):
             _require(getattr(self, name) >= 0, name, "must be at least 0", getattr(self, name))
@@ -63,7 +70,12 @@ class CVAEOptions:
             ("binarisation", get_args(Binarisation)),
             ("precision", PRECISIONS),
         ):
-            _require(getattr(self, name) in allowed, name, f"must be one of {', '.join(allowed)}", getattr(self, name))
+            _require(
+                getattr(self, name) in allowed,
+                name,
+                f"must be one of {', '.join(allowed)}",
+                getattr(self, name),
+            )
         least = 16 if self.architecture == "conv" else 1
         _require(self.width >= least, "width", f"must be at least {least} ({self.architecture})", self.width)
         if self.prior == "flow" and self.latent_size == 1:
@@ -83,12 +95,25 @@ class CVAEOptions:
         Raises ValueError where they are too few for `num_train_digits`, for `num_nll_digits` or for a batch.
         """
         most = num_digits - num_digits // VALIDATION_SHARE
-        _require(self.num_train_digits <= most, "num_train_digits", f"must be at most {most} (the rest validates)", self.num_train_digits)
+        _require(
+            self.num_train_digits <= most,
+            "num_train_digits",
+            f"must be at most {most} (the rest validates)",
+            self.num_train_digits,
+        )
         rest = num_digits - most
-        _require(self.num_nll_digits <= rest, "num_nll_digits", f"must be at most {rest} (the validation digits)", self.num_nll_digits)
+        _require(
+            self.num_nll_digits <= rest,
+            "num_nll_digits",
+            f"must be at most {rest} (the validation digits)",
+            self.num_nll_digits,
+        )
         num_train = self.num_train_digits or most
         _require(
-            self.batch_size <= num_train, "batch_size", f"must be at most the number of digits trained on ({num_train})", self.batch_size
+            self.batch_size <= num_train,
+            "batch_size",
+            f"must be at most the number of digits trained on ({num_train})",
+            self.batch_size,
         )
         return num_train
 

@@ -56,8 +56,14 @@ class Coupling(nn.Module):
         changed = latent_size - self.kept
         self.order: Tensor
         self.register_buffer("order", torch.randperm(latent_size, generator=shuffle))
-        self.first, self.label = nn.Linear(self.kept, COUPLING_WIDTH), nn.Embedding(NUM_CLASSES, COUPLING_WIDTH)
-        self.second, self.last = nn.Linear(COUPLING_WIDTH, COUPLING_WIDTH), nn.Linear(COUPLING_WIDTH, 2 * changed)
+        self.first, self.label = (
+            nn.Linear(self.kept, COUPLING_WIDTH),
+            nn.Embedding(NUM_CLASSES, COUPLING_WIDTH),
+        )
+        self.second, self.last = (
+            nn.Linear(COUPLING_WIDTH, COUPLING_WIDTH),
+            nn.Linear(COUPLING_WIDTH, 2 * changed),
+        )
 
     def shift_and_log_scale(self, kept: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return them, [K, B, changed] each; a log scale is within (-2, 2), so that no step can make one explode."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from algorithms.cvae.networks import CVAE, SIDE
 from algorithms.cvae.options import CVAEOptions
 from algorithms.cvae.priors import NUM_CLASSES
-from algorithms.interpolation import spherical
+from algorithms.generative.walks import spherical
 
 CHUNK = 1000
 STEPS = 10
@@ -75,7 +75,9 @@ def plan(layout: str, num: int, latent_size: int, generator: torch.Generator) ->
     if layout == "interpolation" and num % STEPS == 0:
         start_RZ, end_RZ = (noise(num // STEPS, latent_size, generator) for _ in range(2))
         return spherical(start_RZ, end_RZ, STEPS).flatten(0, 1), index_B // STEPS % NUM_CLASSES
-    raise ValueError(f"layout must be draws, or of a multiple of ten digits grid or interpolation, got {layout!r} of {num}")
+    raise ValueError(
+        f"layout must be draws, or of a multiple of ten digits grid or interpolation, got {layout!r} of {num}"
+    )
 
 
 def samples(

@@ -17,19 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from algorithms.averaging import average_into
 from algorithms.cvae.likelihood import binarise, bounds, negative_log_likelihood
-from algorithms.cvae.losses import bernoulli_log_likelihood, elbo, gaussian_log_density, importance_weighted_bound
+from algorithms.cvae.losses import (
+    bernoulli_log_likelihood,
+    elbo,
+    gaussian_log_density,
+    importance_weighted_bound,
+)
 from algorithms.cvae.networks import CVAE, NUM_PIXELS, SIDE, initialize
 from algorithms.cvae.options import VALIDATION_SHARE, CVAEOptions
 from algorithms.cvae.priors import NUM_CLASSES
 from algorithms.cvae.sampling import decode, draw, ink, manifold
-from algorithms.images import beside, grid
-from algorithms.minibatches import Minibatches, resident
+from algorithms.generative.averaging import average_into
+from algorithms.generative.images import beside, grid
+from algorithms.generative.minibatches import Minibatches, resident
+from algorithms.generative.precision import autocast, choose_precision
+from algorithms.generative.training_loop import run_updates
 from algorithms.mnist import MNIST
-from algorithms.precision import autocast, choose_precision
 from algorithms.scoring import Scorer
-from algorithms.updates import run_updates
 
 METRICS = ("train_objective", "train_reconstruction", "train_kl")
 RECONSTRUCTIONS = 3
@@ -40,7 +45,9 @@ MANIFOLD_SIDE = 8
 class Trainer:
     """A CVAE and everything that its training needs to continue exactly. Nothing here touches the global random state's seed."""
 
-    def __init__(self, options: CVAEOptions, data: MNIST, device: str | torch.device = "cpu", seed: int = 0) -> None:
+    def __init__(
+        self, options: CVAEOptions, data: MNIST, device: str | torch.device = "cpu", seed: int = 0
+    ) -> None:
         self.options = options
         self.updates = 0
         self._device = torch.device(device)
@@ -48,15 +55,21 @@ class Trainer:
         self._digits = resident(data.train_images.reshape(-1, NUM_PIXELS), self._device)
         self._labels = resident(data.train_labels, self._device)
         self._num_validation = len(self._digits) // VALIDATION_SHARE
-        init_seed, order_seed, noise_seed, self._evaluation_seed = np.random.SeedSequence(seed).generate_state(4).tolist()
+        init_seed, order_seed, noise_seed, self._evaluation_seed = (
+            np.random.SeedSequence(seed).generate_state(4).tolist()
+        )
 
         self._network = CVAE(options)
-        initialize(self._network, torch.Generator().manual_seed(init_seed))  # on the processor: a seed means the same weights everywhere
+        initialize(
+            self._network, torch.Generator().manual_seed(init_seed)
+        )  # on the processor: a seed means the same weights everywhere
         self._network.to(self._device).to(memory_format=torch.channels_last)
         self._averaged_network = deepcopy(self._network).eval().requires_grad_(False)
         self._optimizer = torch.optim.Adam(self._network.parameters(), options.lr, fused=True)
         self._scorer = Scorer(self._device)
-        self._minibatches = Minibatches(options.num_train(len(self._digits)), options.batch_size, self._device, order_seed)
+        self._minibatches = Minibatches(
+            options.num_train(len(self._digits)), options.batch_size, self._device, order_seed
+        )
         self._noise_generator = torch.Generator(self._device).manual_seed(noise_seed)
 
     def train(self, num_updates: int) -> dict[str, float]:
@@ -66,7 +79,11 @@ class Trainer:
     def _update(self) -> Tensor:
         index_B = self._minibatches.next()
         grey_BP, label_B = self._digits[index_B], self._labels[index_B]
-        pixels_BP = binarise(grey_BP, self._noise_generator) if self.options.binarisation == "dynamic" else grey_BP.float().div_(255)
+        pixels_BP = (
+            binarise(grey_BP, self._noise_generator)
+            if self.options.binarisation == "dynamic"
+            else grey_BP.float().div_(255)
+        )
         num_samples = self.options.num_importance_samples
 
         with autocast(self._device, self.precision):
@@ -74,13 +91,17 @@ class Trainer:
             shape = (num_samples, *mean_BZ.shape)
             noise_KBZ = torch.randn(shape, generator=self._noise_generator, device=self._device)
             z_KBZ = mean_BZ + (log_var_BZ / 2).exp() * noise_KBZ
-            logits_KBP = self._network.logits(z_KBZ.flatten(0, 1), label_B.repeat(num_samples)).view(*shape[:2], -1)
+            logits_KBP = self._network.logits(z_KBZ.flatten(0, 1), label_B.repeat(num_samples)).view(
+                *shape[:2], -1
+            )
         log_likelihood_KB = bernoulli_log_likelihood(pixels_BP, logits_KBP)
         kl_B = self._network.prior.kl(mean_BZ, log_var_BZ, z_KBZ[0], label_B)
         if num_samples == 1:
             objective = elbo(log_likelihood_KB[0], kl_B, self._beta()).mean()
         else:
-            log_ratio_KB = self._network.prior.log_density(z_KBZ, label_B) - gaussian_log_density(z_KBZ, mean_BZ, log_var_BZ)
+            log_ratio_KB = self._network.prior.log_density(z_KBZ, label_B) - gaussian_log_density(
+                z_KBZ, mean_BZ, log_var_BZ
+            )
             objective = importance_weighted_bound(log_likelihood_KB + log_ratio_KB).mean()
         self._optimizer.zero_grad(set_to_none=True)
         (-objective).backward()  # type: ignore[no-untyped-call]
@@ -105,7 +126,11 @@ class Trainer:
         grey_BP, label_B = self._digits[-self._num_validation :], self._labels[-self._num_validation :]
         few, k = self.options.num_nll_digits, self.options.num_nll_samples
         metrics = bounds(network, grey_BP, label_B, generator, self.precision)
-        metrics["nll"] = float(negative_log_likelihood(network, grey_BP[:few], label_B[:few], k, generator, self.precision).mean())
+        metrics["nll"] = float(
+            negative_log_likelihood(
+                network, grey_BP[:few], label_B[:few], k, generator, self.precision
+            ).mean()
+        )
         asked_B = torch.arange(num_samples, device=self._device) % NUM_CLASSES
         return metrics | self._scorer.score(draw(network, asked_B, generator), asked_B)
 
@@ -117,12 +142,17 @@ class Trainer:
         two: for each digit what z gives, on an even grid of the prior's quantiles.
         """
         network, generator = self._scored(), self._fixed_generator()
-        noise_BZ = torch.randn(NUM_CLASSES, self.options.latent_size, generator=generator, device=self._device).repeat(NUM_CLASSES, 1)
+        noise_BZ = torch.randn(
+            NUM_CLASSES, self.options.latent_size, generator=generator, device=self._device
+        ).repeat(NUM_CLASSES, 1)
         label_B = torch.arange(NUM_CLASSES, device=self._device).repeat_interleave(NUM_CLASSES)
         samples = grid(decode(network, noise_BZ, label_B).cpu().numpy(), NUM_CLASSES)
         pictures = {"samples": beside(samples, grid(self._reconstructions(network), 2 * RECONSTRUCTIONS))}
         if self.options.latent_size == 2:
-            maps = [grid(images.flatten(0, 1).cpu().numpy(), MANIFOLD_SIDE) for images in manifold(network, MANIFOLD_SIDE, self._device)]
+            maps = [
+                grid(images.flatten(0, 1).cpu().numpy(), MANIFOLD_SIDE)
+                for images in manifold(network, MANIFOLD_SIDE, self._device)
+            ]
             pictures["manifold"] = grid(np.stack(maps), 5, border=8)
         return pictures
 
@@ -130,7 +160,12 @@ class Trainer:
     def _reconstructions(self, network: CVAE) -> np.ndarray:
         """Return some validation digits per class, each followed by its reconstruction from the posterior's mean; uint8 [N, 28, 28]."""
         start = len(self._labels) - self._num_validation
-        index_B = torch.cat([start + (self._labels[start:] == digit).nonzero()[:RECONSTRUCTIONS, 0] for digit in range(NUM_CLASSES)])
+        index_B = torch.cat(
+            [
+                start + (self._labels[start:] == digit).nonzero()[:RECONSTRUCTIONS, 0]
+                for digit in range(NUM_CLASSES)
+            ]
+        )
         grey_BP, label_B = self._digits[index_B], self._labels[index_B]
         mean_BZ, _ = network.posterior(grey_BP.float() / 255, label_B)
         pairs = torch.stack([grey_BP.view(-1, SIDE, SIDE), ink(network.logits(mean_BZ, label_B))], dim=1)

@@ -14,9 +14,9 @@ from ray.rllib.utils.metrics import ALL_MODULES, LEARNER_RESULTS, NUM_ENV_STEPS_
 from algorithms.dqn.learner import DQNLearner, QModule
 from algorithms.dqn.options import DQNOptions
 from algorithms.dqn.policy import Description
-from algorithms.rollouts import vector_envs
-from algorithms.rollouts.algorithm import RolloutAlgorithm, RolloutConfig
-from algorithms.rollouts.learner import Learned, learn
+from algorithms.rl import vector_envs
+from algorithms.rl.algorithm import RolloutAlgorithm, RolloutConfig
+from algorithms.rl.learner import Learned, learn
 from algorithms.schedules import value_at
 
 
@@ -65,7 +65,9 @@ class DQNConfig(RolloutConfig):
     def allowed(self) -> dict[str, tuple[Any, ...]]:
         """Return the values of RLlib's settings that mean something here; others are refused."""
         return super().allowed() | {
-            "batch_mode": ("truncate_episodes", "complete_episodes") if self.in_evaluation else ("truncate_episodes",),
+            "batch_mode": ("truncate_episodes", "complete_episodes")
+            if self.in_evaluation
+            else ("truncate_episodes",),
             "explore": (False,) if self.in_evaluation else (True, False),
         }
 
@@ -102,8 +104,12 @@ class DQN(RolloutAlgorithm):
         batch_size = self.config.train_batch_size_per_learner
         key = (LEARNER_RESULTS, ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME)
         self.metrics.log_value(key, learned.num_updates * batch_size, reduce="lifetime_sum")
-        self.metrics.log_value("trained_per_sampled", self._sums.per("updates", "env_steps") * batch_size, reduce="item")
-        self.metrics.log_value("epsilon", value_at(self.config.options.epsilon, self._collector.env_steps), reduce="item")
+        self.metrics.log_value(
+            "trained_per_sampled", self._sums.per("updates", "env_steps") * batch_size, reduce="item"
+        )
+        self.metrics.log_value(
+            "epsilon", value_at(self.config.options.epsilon, self._collector.env_steps), reduce="item"
+        )
 
     def policy_description(self, module: QModule, **common: Any) -> Description:
         """Return what `policy.json` holds."""

@@ -20,13 +20,13 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.checkpoints import Checkpointable
 from torch import Tensor
 
+from algorithms.divergence import check_finite
 from algorithms.dqn.losses import double_q_targets, q_targets, td_loss
 from algorithms.dqn.networks import QNetwork
 from algorithms.dqn.replay import Batch, UniformReplay
-from algorithms.rollouts.columns import Columns
-from algorithms.rollouts.learner import RolloutLearner
+from algorithms.rl.learner import RolloutLearner
+from algorithms.rl.rollout_batch import Columns
 from algorithms.schedules import as_schedule, value_at
-from algorithms.updates import check_finite
 
 Q_PREDS, NEXT_Q_PREDS, TARGET_NEXT_Q_PREDS = "qf_preds", "qf_next_preds", "qf_target_next_preds"
 """What `forward_train` returns, each [B, A]: RLlib's own names."""
@@ -75,7 +75,9 @@ class QModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
         """Return the greedy actions [N]."""
         return {Names.ACTIONS: self.qf(batch[Names.OBS]).argmax(dim=1)}
 
-    def _forward_exploration(self, batch: Batch, t: int = 0, generator: torch.Generator | None = None, **kwargs: Any) -> dict[str, Tensor]:
+    def _forward_exploration(
+        self, batch: Batch, t: int = 0, generator: torch.Generator | None = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
         """Return actions [N]: with probability epsilon after `t` environment steps any, else the greedy one."""
         q_NA = self.qf(batch[Names.OBS])
         num, num_actions = q_NA.shape
@@ -102,19 +104,27 @@ class DQNLearner(RolloutLearner):
         space = module.observation_space
         dtype = np.dtype(np.float32) if space.dtype.kind == "f" else space.dtype
         obs_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
-        seed = int(np.random.SeedSequence(self.config.seed, spawn_key=(REPLAY_SPAWN_KEY,)).generate_state(1)[0])
-        self.replay = UniformReplay(self._options.replay_buffer_capacity, space.shape, obs_dtype, self._device, seed)
+        seed = int(
+            np.random.SeedSequence(self.config.seed, spawn_key=(REPLAY_SPAWN_KEY,)).generate_state(1)[0]
+        )
+        self.replay = UniformReplay(
+            self._options.replay_buffer_capacity, space.shape, obs_dtype, self._device, seed
+        )
         self._owed = 0.0  # transitions that `training_intensity` says should have been trained on, and have not yet been
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Register Adam, with the config's `lr` or its schedule, and `adam_epsilon`."""
         self.add_adam(self.get_parameters(self.module[module_id]), config.lr)
 
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict[str, Tensor]) -> Tensor:
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict[str, Tensor]
+    ) -> Tensor:
         """Return the loss of one minibatch, a scalar; see losses.py. Override it to learn from another."""
         discount = config.gamma * (~batch[Names.TERMINATEDS]).float()
         if config.double_q:
-            targets = double_q_targets(batch[Names.REWARDS], discount, fwd_out[NEXT_Q_PREDS], fwd_out[TARGET_NEXT_Q_PREDS])
+            targets = double_q_targets(
+                batch[Names.REWARDS], discount, fwd_out[NEXT_Q_PREDS], fwd_out[TARGET_NEXT_Q_PREDS]
+            )
         else:
             targets = q_targets(batch[Names.REWARDS], discount, fwd_out[TARGET_NEXT_Q_PREDS])
         return td_loss(fwd_out[Q_PREDS], batch[Names.ACTIONS], targets, config.td_error_loss_fn)
@@ -130,7 +140,9 @@ class DQNLearner(RolloutLearner):
         batch_size = self._options.train_batch_size_per_learner
         num_updates = int(self._owed // batch_size)
         self._owed -= num_updates * batch_size
-        return {"replay_size": float(self.replay.size)} | (self._update_many(num_updates) if num_updates else {})
+        return {"replay_size": float(self.replay.size)} | (
+            self._update_many(num_updates) if num_updates else {}
+        )
 
     def _update_many(self, num_updates: int) -> dict[str, float]:
         """Do so many updates; return their metrics."""
@@ -140,9 +152,13 @@ class DQNLearner(RolloutLearner):
         losses: list[Tensor] = []
         first_update = self._num_updates + 1
         while len(losses) < num_updates:
-            for batch in self.replay.sample(min(GATHER_BATCHES, num_updates - len(losses)), options.train_batch_size_per_learner):
+            for batch in self.replay.sample(
+                min(GATHER_BATCHES, num_updates - len(losses)), options.train_batch_size_per_learner
+            ):
                 fwd_out = module._forward_train(batch)
-                loss = self.compute_loss_for_module(module_id=module_id, config=self.config, batch=batch, fwd_out=fwd_out)
+                loss = self.compute_loss_for_module(
+                    module_id=module_id, config=self.config, batch=batch, fwd_out=fwd_out
+                )
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 if options.grad_clip < math.inf:
@@ -172,10 +188,14 @@ class DQNLearner(RolloutLearner):
         super().set_progress(progress)
         self._owed = progress["owed"]
 
-    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """Return RLlib's state of a learner (networks, optimizer), the counters, and the replay."""
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
-        if self.config.store_buffer_in_checkpoints and self._check_component(REPLAY, components, not_components):
+        if self.config.store_buffer_in_checkpoints and self._check_component(
+            REPLAY, components, not_components
+        ):
             state[REPLAY] = self.replay.state_dict()
         return state
 
@@ -199,7 +219,9 @@ class ReplayCheckpoint(Checkpointable):
     def __init__(self, replay: UniformReplay) -> None:
         self._replay = replay
 
-    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """Return the transitions as numpy arrays."""
         return self._replay.state_dict()
 

@@ -11,7 +11,9 @@ def q_targets(reward_B: Tensor, discount_B: Tensor, next_q_target_BA: Tensor) ->
     return (reward_B + discount_B * next_q_target_BA.amax(dim=1)).detach()
 
 
-def double_q_targets(reward_B: Tensor, discount_B: Tensor, next_q_online_BA: Tensor, next_q_target_BA: Tensor) -> Tensor:
+def double_q_targets(
+    reward_B: Tensor, discount_B: Tensor, next_q_online_BA: Tensor, next_q_target_BA: Tensor
+) -> Tensor:
     """Return r + discount * Q_target(s', argmax_a Q_online(s', a)); [B], no gradient. van Hasselt+ 2016, equation 4."""
     best_B1 = next_q_online_BA.argmax(dim=1, keepdim=True)
     return (reward_B + discount_B * next_q_target_BA.gather(1, best_B1).squeeze(1)).detach()

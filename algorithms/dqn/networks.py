@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from algorithms.mlp import as_vectors, mlp
+from algorithms.rl.mlp import as_vectors, mlp
 
 
 class QNetwork(nn.Module):

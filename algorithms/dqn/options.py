@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.checks import require, require_number, require_schedule, require_sizes, require_switch, require_whole
+from algorithms.checks import (
+    require,
+    require_number,
+    require_schedule,
+    require_sizes,
+    require_switch,
+    require_whole,
+)
 from algorithms.schedules import Schedule, values
 
 Activation = Literal["relu", "tanh", "silu"]
@@ -76,7 +83,12 @@ class DQNOptions:
             "max_episode_steps",
         )
         for name, choices in (("td_error_loss_fn", LossFunction), ("fcnet_activation", Activation)):
-            require(getattr(self, name) in get_args(choices), name, f"must be one of {', '.join(get_args(choices))}", getattr(self, name))
+            require(
+                getattr(self, name) in get_args(choices),
+                name,
+                f"must be one of {', '.join(get_args(choices))}",
+                getattr(self, name),
+            )
         require(
             self.replay_buffer_capacity >= self.num_steps_sampled_before_learning_starts,
             "replay_buffer_capacity",

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from algorithms.dqn.networks import QNetwork
-from algorithms.policy_files import PolicyDescription, load_policy
-from algorithms.rollouts import vector_envs
+from algorithms.rl import vector_envs
+from algorithms.rl.policy_files import PolicyDescription, load_policy
 
 
 @dataclass(frozen=True, kw_only=True)

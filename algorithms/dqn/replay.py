@@ -15,7 +15,14 @@ Batch = dict[str, Tensor]
 class UniformReplay:
     """A ring of transitions; every one that it holds is equally likely to be drawn, again and again."""
 
-    def __init__(self, capacity: int, obs_shape: tuple[int, ...], obs_dtype: torch.dtype, device: torch.device | str, seed: int) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        obs_shape: tuple[int, ...],
+        obs_dtype: torch.dtype,
+        device: torch.device | str,
+        seed: int,
+    ) -> None:
         self.capacity = capacity
         self.size = 0
         self._next = 0
@@ -43,8 +50,12 @@ class UniformReplay:
 
     def sample(self, num_batches: int, batch_size: int) -> list[Batch]:
         """Draw K minibatches of B transitions, each uniformly and with replacement; one gather serves them all."""
-        drawn = torch.randint(self.size, (num_batches * batch_size,), generator=self._generator, device=self._device)
-        columns = {name: torch.split(ring.index_select(0, drawn), batch_size) for name, ring in self._ring.items()}
+        drawn = torch.randint(
+            self.size, (num_batches * batch_size,), generator=self._generator, device=self._device
+        )
+        columns = {
+            name: torch.split(ring.index_select(0, drawn), batch_size) for name, ring in self._ring.items()
+        }
         return [{name: column[k] for name, column in columns.items()} for k in range(num_batches)]
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.precision import PRECISIONS, Precision
+from algorithms.generative.precision import PRECISIONS, Precision
 
 Loss = Literal["non_saturating"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
@@ -45,7 +45,9 @@ class GANOptions:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2 (batch normalisation needs a spread), got {self.batch_size}")
+            raise ValueError(
+                f"batch_size must be at least 2 (batch normalisation needs a spread), got {self.batch_size}"
+            )
         for name in ("generator_lr", "discriminator_lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
@@ -62,5 +64,7 @@ class GANOptions:
     def num_train(self, num_digits: int) -> int:
         """Return how many of `num_digits` training digits it is trained on: all. Raises ValueError where they are too few for a batch."""
         if self.batch_size > num_digits:
-            raise ValueError(f"batch_size must be at most the number of training digits ({num_digits}), got {self.batch_size}")
+            raise ValueError(
+                f"batch_size must be at most the number of training digits ({num_digits}), got {self.batch_size}"
+            )
         return num_digits

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from algorithms.gan.networks import Generator
 from algorithms.gan.options import GANOptions
-from algorithms.interpolation import spherical_of_uniform
-from algorithms.precision import autocast, choose_precision
+from algorithms.generative.precision import autocast, choose_precision
+from algorithms.generative.walks import spherical_of_uniform
 
 CHUNK = 1000
 STEPS = 10
@@ -36,7 +36,9 @@ def plan(layout: str, num: int, latent_size: int, generator: torch.Generator) ->
     if layout == "interpolation" and num % STEPS == 0:
         start_RZ, end_RZ = (noise(num // STEPS, latent_size, generator) for _ in range(2))
         return spherical_of_uniform(start_RZ, end_RZ, STEPS).flatten(0, 1)
-    raise ValueError(f"layout must be draws, or of a multiple of {STEPS} digits interpolation, got {layout!r} of {num}")
+    raise ValueError(
+        f"layout must be draws, or of a multiple of {STEPS} digits interpolation, got {layout!r} of {num}"
+    )
 
 
 @torch.inference_mode()
@@ -55,10 +57,14 @@ def samples(
     `layout` is as in `plan`. Raises ValueError where a `digit` is asked for.
     """
     if digit is not None:
-        raise ValueError(f"digit must be left out: this is an unconditional GAN, which knows no labels; got {digit}")
+        raise ValueError(
+            f"digit must be left out: this is an unconditional GAN, which knows no labels; got {digit}"
+        )
     options = GANOptions(**state["options"])
     network = Generator(options.latent_size, options.width)
     network.load_state_dict(state["averaged_generator"])
     network.to(device).to(memory_format=torch.channels_last).eval()
     noise_BZ = plan(layout, num, options.latent_size, torch.Generator(device).manual_seed(seed))
-    return draw(network, noise_BZ, choose_precision(options.precision, torch.device(device))).cpu().numpy(), None
+    return draw(
+        network, noise_BZ, choose_precision(options.precision, torch.device(device))
+    ).cpu().numpy(), None

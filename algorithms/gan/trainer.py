@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from algorithms.averaging import average_into
 from algorithms.gan.losses import LOSSES
 from algorithms.gan.networks import Discriminator, Generator, initialize
 from algorithms.gan.options import GANOptions
 from algorithms.gan.sampling import draw, noise
-from algorithms.images import grid
-from algorithms.minibatches import Minibatches, resident
+from algorithms.generative.averaging import average_into
+from algorithms.generative.images import grid
+from algorithms.generative.minibatches import Minibatches, resident
+from algorithms.generative.precision import autocast, choose_precision
+from algorithms.generative.training_loop import run_updates
 from algorithms.mnist import MNIST
-from algorithms.precision import autocast, choose_precision
 from algorithms.scoring import Scorer
-from algorithms.updates import run_updates
 
 METRICS = ("discriminator_loss", "generator_loss", "real_probability", "fake_probability")
 GRID_SIDE = 8
@@ -37,27 +37,39 @@ GRID_SIDE = 8
 class Trainer:
     """A DCGAN and everything that its training needs to continue exactly. Nothing here touches the global random state's seed."""
 
-    def __init__(self, options: GANOptions, data: MNIST, device: str | torch.device = "cpu", seed: int = 0) -> None:
+    def __init__(
+        self, options: GANOptions, data: MNIST, device: str | torch.device = "cpu", seed: int = 0
+    ) -> None:
         self.options = options
         self.updates = 0
         self._device = torch.device(device)
         self.precision = choose_precision(options.precision, self._device)
         self._digits = resident(data.train_images, self._device)
-        init_seed, order_seed, noise_seed, self._evaluation_seed = np.random.SeedSequence(seed).generate_state(4).tolist()
+        init_seed, order_seed, noise_seed, self._evaluation_seed = (
+            np.random.SeedSequence(seed).generate_state(4).tolist()
+        )
 
         self._generator = Generator(options.latent_size, options.width)
         self._discriminator = Discriminator(options.width)
-        init = torch.Generator().manual_seed(init_seed)  # on the processor, so that a seed means the same weights on every device
+        init = torch.Generator().manual_seed(
+            init_seed
+        )  # on the processor, so that a seed means the same weights on every device
         for network in (self._generator, self._discriminator):
             initialize(network, init)
             network.to(self._device).to(memory_format=torch.channels_last)
         self._averaged_generator = deepcopy(self._generator).eval().requires_grad_(False)
 
         betas = (options.beta1, options.beta2)
-        self._generator_optimizer = torch.optim.Adam(self._generator.parameters(), options.generator_lr, betas, fused=True)
-        self._discriminator_optimizer = torch.optim.Adam(self._discriminator.parameters(), options.discriminator_lr, betas, fused=True)
+        self._generator_optimizer = torch.optim.Adam(
+            self._generator.parameters(), options.generator_lr, betas, fused=True
+        )
+        self._discriminator_optimizer = torch.optim.Adam(
+            self._discriminator.parameters(), options.discriminator_lr, betas, fused=True
+        )
         self._scorer = Scorer(self._device)
-        self._minibatches = Minibatches(options.num_train(len(self._digits)), options.batch_size, self._device, order_seed)
+        self._minibatches = Minibatches(
+            options.num_train(len(self._digits)), options.batch_size, self._device, order_seed
+        )
         self._noise_generator = torch.Generator(self._device).manual_seed(noise_seed)
         self._discriminator_loss, self._generator_loss = LOSSES[options.loss]
 

@@ -19,13 +19,13 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
+from algorithms.divergence import check_finite
 from algorithms.reinforce import losses
 from algorithms.reinforce.networks import CategoricalPolicy, GaussianPolicy, ValueNetwork
 from algorithms.reinforce.policy import action_sizes
-from algorithms.rollouts.columns import Columns
-from algorithms.rollouts.learner import RolloutLearner
+from algorithms.rl.learner import RolloutLearner
+from algorithms.rl.rollout_batch import Columns
 from algorithms.schedules import value_at
-from algorithms.updates import check_finite
 
 VF_OPTIMIZER = "vf"
 
@@ -55,7 +55,9 @@ class PolicyModule(TorchRLModule, InferenceOnlyAPI):
         """Return the likeliest actions [N] or [N, A]."""
         return {Names.ACTIONS: self.pi.greedy(batch[Names.OBS])}
 
-    def _forward_exploration(self, batch: dict[str, Tensor], generator: torch.Generator | None = None, **kwargs: Any) -> dict[str, Tensor]:
+    def _forward_exploration(
+        self, batch: dict[str, Tensor], generator: torch.Generator | None = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
         """Return actions drawn from the policy [N] or [N, A]."""
         return {Names.ACTIONS: self.pi.sample(batch[Names.OBS], generator)}
 
@@ -82,7 +84,9 @@ class REINFORCELearner(RolloutLearner):
         if config.baseline == "value":
             self.add_adam(module.vf.parameters(), config.vf_lr, VF_OPTIMIZER)
 
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict[str, Tensor], fwd_out: dict[str, Tensor]) -> Tensor:
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Tensor], fwd_out: dict[str, Tensor]
+    ) -> Tensor:
         """Return the loss of a batch with its `advantages`, a scalar; see losses.py. Override it to learn from another."""
         asked = config.train_batch_size_per_learner or config.num_episodes_per_train_batch
         loss = losses.policy_loss(fwd_out[Names.ACTION_LOGP], batch[Names.ADVANTAGES], asked)
@@ -92,12 +96,17 @@ class REINFORCELearner(RolloutLearner):
     def learn_from(self, rollouts: list[Columns], env_steps: int) -> dict[str, float]:
         """Do one update; return total_loss, entropy, grad_norm, num_episodes (of the batch), and how much the baseline explained."""
         self._env_steps = env_steps
-        assert all(columns.weights_version == self._weights_seq_no for columns in rollouts), "a step was made with other weights"
+        assert all(columns.weights_version == self._weights_seq_no for columns in rollouts), (
+            "a step was made with other weights"
+        )
         episodes = [columns.whole_episodes() for columns in rollouts if columns.env_steps()]
         if not episodes:
             self._batch = None
             return {"num_episodes": 0.0}
-        batch = {name: torch.from_numpy(np.concatenate([one[name] for one in episodes])).to(self._device) for name in episodes[0]}
+        batch = {
+            name: torch.from_numpy(np.concatenate([one[name] for one in episodes])).to(self._device)
+            for name in episodes[0]
+        }
         self._add_advantages(batch)
         self._batch = batch
         metrics = self._update(batch)
@@ -109,7 +118,9 @@ class REINFORCELearner(RolloutLearner):
         options, module = self._options, self.policy_module
         rewards, ends = batch["rewards"], batch["ends"]
         if options.bootstrap_truncated:
-            rewards = losses.bootstrapped(rewards, ends, batch["truncated"], module.vf(batch["last_obs"]), options.gamma)
+            rewards = losses.bootstrapped(
+                rewards, ends, batch["truncated"], module.vf(batch["last_obs"]), options.gamma
+            )
         returns_of = losses.total_returns if options.estimator == "total_return" else losses.rewards_to_go
         returns = batch["returns"] = returns_of(rewards, ends, options.gamma)
         if options.baseline == "value":
@@ -126,7 +137,9 @@ class REINFORCELearner(RolloutLearner):
         module, module_id = self.policy_module, DEFAULT_MODULE_ID
         module.train()
         fwd_out = module._forward_train(batch)
-        loss = self.compute_loss_for_module(module_id=module_id, config=self.config, batch=batch, fwd_out=fwd_out)
+        loss = self.compute_loss_for_module(
+            module_id=module_id, config=self.config, batch=batch, fwd_out=fwd_out
+        )
         optimizer = self.get_optimizer(module_id)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -148,7 +161,9 @@ class REINFORCELearner(RolloutLearner):
         if batch is not None and self._options.baseline == "running_mean":
             mean = batch["returns"].mean().item()
             keep = self._options.running_mean_decay
-            self._running_mean = mean if self._running_mean is None else keep * self._running_mean + (1 - keep) * mean
+            self._running_mean = (
+                mean if self._running_mean is None else keep * self._running_mean + (1 - keep) * mean
+            )
             metrics = {"running_mean": self._running_mean}
         elif batch is not None and self._options.baseline == "value":
             vf, optimizer = self.policy_module.vf, self.get_optimizer(DEFAULT_MODULE_ID, VF_OPTIMIZER)

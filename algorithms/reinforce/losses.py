@@ -14,7 +14,9 @@ def rewards_to_go(rewards_B: Tensor, ends_B: Tensor, gamma: float) -> Tensor:
     begins where it stops.
     """
     sums_B = rewards_B.clone()
-    reach_B = torch.full_like(rewards_B, gamma).masked_fill(ends_B, 0.0)  # of the sum 2**k steps later; 0 past an end
+    reach_B = torch.full_like(rewards_B, gamma).masked_fill(
+        ends_B, 0.0
+    )  # of the sum 2**k steps later; 0 past an end
     step = 1
     while step < len(sums_B) and bool(reach_B.any()):
         sums_B[:-step] += reach_B[:-step] * sums_B[step:].clone()
@@ -37,7 +39,9 @@ def total_returns(rewards_B: Tensor, ends_B: Tensor, gamma: float) -> Tensor:
     return rewards_to_go(rewards_B, ends_B, gamma)[torch.arange(len(age_B), device=age_B.device) - age_B]
 
 
-def bootstrapped(rewards_B: Tensor, ends_B: Tensor, truncated_E: Tensor, last_values_E: Tensor, gamma: float) -> Tensor:
+def bootstrapped(
+    rewards_B: Tensor, ends_B: Tensor, truncated_E: Tensor, last_values_E: Tensor, gamma: float
+) -> Tensor:
     """Return the rewards, with gamma * V(s_T) added to the last one of every episode that a time limit cut; [B]. Pardo+ 2018
     (arXiv:1712.00378), equation 6."""
     rewards_B = rewards_B.clone()

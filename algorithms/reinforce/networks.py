@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from algorithms.mlp import as_vectors, mlp
+from algorithms.rl.mlp import as_vectors, mlp
 
 
 class CategoricalPolicy(nn.Module):
@@ -31,7 +31,9 @@ class CategoricalPolicy(nn.Module):
     def sample(self, obs_BS: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return actions drawn from the policy; int64 [B]. The largest of logit - log Exponential(1) is action a with probability p_a."""
         logits_BA = self(obs_BS)
-        actions_B: Tensor = (logits_BA - torch.empty_like(logits_BA).exponential_(generator=generator).log()).argmax(dim=1)
+        actions_B: Tensor = (
+            logits_BA - torch.empty_like(logits_BA).exponential_(generator=generator).log()
+        ).argmax(dim=1)
         return actions_B
 
     def log_probs_and_entropies(self, obs_BS: Tensor, actions_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,7 +46,14 @@ class CategoricalPolicy(nn.Module):
 class GaussianPolicy(nn.Module):
     """Fully connected layers from an observation to the mean of an action; one standard deviation for all states is learned beside it."""
 
-    def __init__(self, obs_size: int, action_size: int, hiddens: Sequence[int], activation: str, initial_log_std: float = 0.0) -> None:
+    def __init__(
+        self,
+        obs_size: int,
+        action_size: int,
+        hiddens: Sequence[int],
+        activation: str,
+        initial_log_std: float = 0.0,
+    ) -> None:
         super().__init__()
         self.layers = mlp(obs_size, hiddens, action_size, activation)
         self.log_std = nn.Parameter(torch.full((action_size,), float(initial_log_std)))

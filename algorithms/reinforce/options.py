@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.checks import require, require_number, require_schedule, require_sizes, require_switch, require_whole
+from algorithms.checks import (
+    require,
+    require_number,
+    require_schedule,
+    require_sizes,
+    require_switch,
+    require_whole,
+)
 from algorithms.schedules import Schedule, values
 
 Activation = Literal["relu", "tanh", "silu"]
@@ -59,7 +66,9 @@ class REINFORCEOptions:
     def __post_init__(self) -> None:
         for name in ("lr", "vf_lr"):
             require_schedule(self, name, "must be at least 0", lambda value: value >= 0)
-            require(max(values(getattr(self, name))) > 0, name, "must be positive somewhere", getattr(self, name))
+            require(
+                max(values(getattr(self, name))) > 0, name, "must be positive somewhere", getattr(self, name)
+            )
         require_schedule(self, "entropy_coeff", "must be at least 0", lambda value: value >= 0)
         require_sizes(self, "fcnet_hiddens")
         require_switch(self, "discount_from_start", "normalize_advantages", "bootstrap_truncated")
@@ -71,10 +80,25 @@ class REINFORCEOptions:
             ("initial_log_std", "must be from -20 to 2", lambda value: -20 <= value <= 2),
         ):
             require_number(self, name, rule, holds)
-        require_whole(self, "num_episodes_per_train_batch", "num_vf_updates", "num_envs_per_env_runner", "max_episode_steps")
+        require_whole(
+            self,
+            "num_episodes_per_train_batch",
+            "num_vf_updates",
+            "num_envs_per_env_runner",
+            "max_episode_steps",
+        )
         require_whole(self, "train_batch_size_per_learner", least=0)
-        for name, choices in (("estimator", Estimator), ("baseline", Baseline), ("fcnet_activation", Activation)):
-            require(getattr(self, name) in get_args(choices), name, f"must be one of {', '.join(get_args(choices))}", getattr(self, name))
+        for name, choices in (
+            ("estimator", Estimator),
+            ("baseline", Baseline),
+            ("fcnet_activation", Activation),
+        ):
+            require(
+                getattr(self, name) in get_args(choices),
+                name,
+                f"must be one of {', '.join(get_args(choices))}",
+                getattr(self, name),
+            )
         require(
             not (self.discount_from_start and self.estimator == "total_return"),
             "discount_from_start",

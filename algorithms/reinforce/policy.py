@@ -10,9 +10,9 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from algorithms.policy_files import PolicyDescription, load_policy
 from algorithms.reinforce.networks import CategoricalPolicy, GaussianPolicy
-from algorithms.rollouts import vector_envs
+from algorithms.rl import vector_envs
+from algorithms.rl.policy_files import PolicyDescription, load_policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,13 @@ class Description(PolicyDescription):
 
     def _network(self) -> CategoricalPolicy | GaussianPolicy:
         if (self.num_actions is None) == (self.action_size is None):
-            raise ValueError(f"num_actions or action_size must be given, got {self.num_actions!r} and {self.action_size!r}")
+            raise ValueError(
+                f"num_actions or action_size must be given, got {self.num_actions!r} and {self.action_size!r}"
+            )
         if self.num_actions is not None:
-            return CategoricalPolicy(self.obs_size, self.num_actions, self.fcnet_hiddens, self.fcnet_activation)
+            return CategoricalPolicy(
+                self.obs_size, self.num_actions, self.fcnet_hiddens, self.fcnet_activation
+            )
         assert self.action_size is not None
         return GaussianPolicy(self.obs_size, self.action_size, self.fcnet_hiddens, self.fcnet_activation)
 
@@ -37,9 +41,19 @@ class Description(PolicyDescription):
         """Raise ValueError unless the policy is for environments of these spaces."""
         vector_envs.require_vector_obs(self.env, obs)
         vector_envs.require_discrete_or_box_actions(self.env, actions)
-        if (math.prod(obs.shape), *action_sizes(actions)) != (self.obs_size, self.num_actions, self.action_size):
-            kind = f"{self.num_actions} actions" if self.num_actions is not None else f"actions of {self.action_size} numbers"
-            raise ValueError(f"env {self.env!r} has {obs} and {actions}, and the policy is for {self.obs_size} numbers and {kind}")
+        if (math.prod(obs.shape), *action_sizes(actions)) != (
+            self.obs_size,
+            self.num_actions,
+            self.action_size,
+        ):
+            kind = (
+                f"{self.num_actions} actions"
+                if self.num_actions is not None
+                else f"actions of {self.action_size} numbers"
+            )
+            raise ValueError(
+                f"env {self.env!r} has {obs} and {actions}, and the policy is for {self.obs_size} numbers and {kind}"
+            )
 
 
 def action_sizes(space: Any) -> tuple[int | None, int | None]:

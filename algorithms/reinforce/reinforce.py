@@ -16,10 +16,10 @@ from ray.rllib.utils.typing import StateDict
 from algorithms.reinforce.learner import PolicyModule, REINFORCELearner, fit_baseline
 from algorithms.reinforce.options import REINFORCEOptions
 from algorithms.reinforce.policy import Description, action_sizes
-from algorithms.rollouts import vector_envs
-from algorithms.rollouts.algorithm import RolloutAlgorithm, RolloutConfig
-from algorithms.rollouts.env_runner import EnvironmentFailed, EpisodeBatch, Rollout
-from algorithms.rollouts.learner import Learned, learn
+from algorithms.rl import vector_envs
+from algorithms.rl.algorithm import RolloutAlgorithm, RolloutConfig
+from algorithms.rl.env_runner import EnvironmentFailed, EpisodeBatch, Rollout
+from algorithms.rl.learner import Learned, learn
 
 BATCH_SPAWN_KEY = 3
 """Of the batches' random numbers; env runners have 0 (training) and 1 (evaluation), see `env_runner.seed_sequence`, DQN's replay has 2."""
@@ -46,7 +46,9 @@ class REINFORCEConfig(RolloutConfig):
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or REINFORCE)
         self.batch_mode = "complete_episodes"
-        self.sample_timeout_s = 600.0  # a share of a batch takes longer than a few steps; who is silent for so long is replaced
+        self.sample_timeout_s = (
+            600.0  # a share of a batch takes longer than a few steps; who is silent for so long is replaced
+        )
 
     def require_spaces(self, obs: Any, actions: Any) -> None:
         """Raise ValueError unless observations are vectors, and actions discrete or vectors."""
@@ -92,7 +94,9 @@ class REINFORCE(RolloutAlgorithm):
         """Start env runners and learner. Raises ValueError for an environment that can't be made or does not suit, before any starts."""
         super().setup(config)
         self._num_batches = self._num_empty_batches = 0
-        self._entropy = np.random.SeedSequence(self.config.seed).entropy  # of the operating system, where there is no seed
+        self._entropy = np.random.SeedSequence(
+            self.config.seed
+        ).entropy  # of the operating system, where there is no seed
 
     def training_step(self) -> None:
         """Collect, learn, broadcast, ask, fit; RLlib calls it until `min_sample_timesteps_per_iteration` steps have come.

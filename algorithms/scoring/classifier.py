@@ -32,8 +32,12 @@ class Classifier(nn.Module):
         super().__init__()
         widths = (1, *(channels for channels, _, _ in _CONVS))
         shapes = [(before, *conv) for before, conv in zip(widths, _CONVS, strict=False)]
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, k, stride=s, padding=k // 2, bias=not batch_norm) for i, o, k, s in shapes)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(o) if batch_norm else nn.Identity() for _, o, _, _ in shapes)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, k, stride=s, padding=k // 2, bias=not batch_norm) for i, o, k, s in shapes
+        )
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(o) if batch_norm else nn.Identity() for _, o, _, _ in shapes
+        )
         self.head = nn.Linear(widths[-1], NUM_CLASSES)
         self.to(memory_format=torch.channels_last)  # faster on CPU
 

@@ -25,7 +25,9 @@ def frechet_distance(mean_a_F: Tensor, cov_a_FF: Tensor, mean_b_F: Tensor, cov_b
     Tr (cov_a cov_b)^(1/2) is the sum of the singular values of cov_a^(1/2) cov_b^(1/2): real and symmetric in a and b by construction, and
     finite for singular covariances, unlike a matrix square root of the product. float64; at least 0. Heusel+ 2017, equation 6.
     """
-    mean_a_F, cov_a_FF, mean_b_F, cov_b_FF = (x.double().cpu() for x in (mean_a_F, cov_a_FF, mean_b_F, cov_b_FF))
+    mean_a_F, cov_a_FF, mean_b_F, cov_b_FF = (
+        x.double().cpu() for x in (mean_a_F, cov_a_FF, mean_b_F, cov_b_FF)
+    )
     overlap = torch.linalg.svdvals(_sqrt_psd(cov_a_FF) @ _sqrt_psd(cov_b_FF)).sum()
     distance = (mean_a_F - mean_b_F).square().sum() + cov_a_FF.trace() + cov_b_FF.trace() - 2 * overlap
     return max(0.0, float(distance))
@@ -59,7 +61,9 @@ def confidence(log_probs_BC: Tensor) -> float:
     return float(log_probs_BC.double().amax(dim=1).exp().mean())
 
 
-def sample_metrics(features_BF: Tensor, log_probs_BC: Tensor, mean_F: Tensor, cov_FF: Tensor) -> dict[str, float]:
+def sample_metrics(
+    features_BF: Tensor, log_probs_BC: Tensor, mean_F: Tensor, cov_FF: Tensor
+) -> dict[str, float]:
     """Return every metric of a sample, against the mean [F] and covariance [F, F] of real features."""
     return {
         "fid_mnist": frechet_distance(*mean_and_cov(features_BF), mean_F, cov_FF),
@@ -91,7 +95,9 @@ class Scorer:
         features_BF, log_probs_BC = embed(self._network, images)
         metrics = sample_metrics(features_BF, log_probs_BC, self._mean_F, self._cov_FF)
         if labels is not None:
-            metrics["conditional_accuracy"] = float((log_probs_BC.argmax(dim=1) == labels.cpu()).double().mean())
+            metrics["conditional_accuracy"] = float(
+                (log_probs_BC.argmax(dim=1) == labels.cpu()).double().mean()
+            )
         return metrics
 
     def predict(self, images: Tensor) -> Tensor:
@@ -109,6 +115,8 @@ class Scorer:
 def _check(images: Tensor, at_least: int) -> None:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
         got = f"{getattr(images, 'dtype', '')} {list(getattr(images, 'shape', ()))}"
-        raise ValueError(f"images must be a Tensor torch.uint8 [N, 28, 28], got {type(images).__name__} {got}")
+        raise ValueError(
+            f"images must be a Tensor torch.uint8 [N, 28, 28], got {type(images).__name__} {got}"
+        )
     if len(images) < at_least:
         raise ValueError(f"images must be at least {at_least}, got {len(images)}")

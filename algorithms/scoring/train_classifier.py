@@ -35,7 +35,9 @@ def augment(ink_BHW: Tensor, generator: torch.Generator) -> Tensor:
     cos_B, sin_B = angle_B.cos(), angle_B.sin()
     row_x_B3 = torch.stack([(1 + scale_x_B) * cos_B, shear_B - sin_B, shift_x_B], dim=1)
     row_y_B3 = torch.stack([sin_B, (1 + scale_y_B) * cos_B, shift_y_B], dim=1)
-    grid_BHW2 = functional.affine_grid(torch.stack([row_x_B3, row_y_B3], dim=1), [len(ink_BHW), 1, 28, 28], align_corners=False)
+    grid_BHW2 = functional.affine_grid(
+        torch.stack([row_x_B3, row_y_B3], dim=1), [len(ink_BHW), 1, 28, 28], align_corners=False
+    )
     return functional.grid_sample(ink_BHW.unsqueeze(1), grid_BHW2, align_corners=False).squeeze(1)
 
 
@@ -49,9 +51,13 @@ def train(images: Tensor, labels: Tensor, epochs: int, generator: torch.Generato
     averaged = AveragedModel(network, multi_avg_fn=ema, use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.02, fused=True)
     updates = epochs * (len(images) // BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=updates, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=updates, pct_start=0.15
+    )
     for epoch in range(epochs):
-        for index_B in torch.split(torch.randperm(len(images), generator=generator), BATCH_SIZE)[: updates // epochs]:
+        for index_B in torch.split(torch.randperm(len(images), generator=generator), BATCH_SIZE)[
+            : updates // epochs
+        ]:
             ink_BHW = augment(images[index_B].float() / 255, generator)
             with torch.autocast("cpu", torch.bfloat16):
                 logits_BC = network(ink_BHW)[1]
@@ -81,10 +87,14 @@ def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Train, measure, write the file, print its record."""
-    parser = argparse.ArgumentParser(prog="python -m algorithms.scoring.train_classifier", description="Train the scoring classifier.")
+    parser = argparse.ArgumentParser(
+        prog="python -m algorithms.scoring.train_classifier", description="Train the scoring classifier."
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--data-dir", type=Path, default=None, help="folder of the four raw MNIST files (default: the cache)")
+    parser.add_argument(
+        "--data-dir", type=Path, default=None, help="folder of the four raw MNIST files (default: the cache)"
+    )
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="default: the committed file")
     args = parser.parse_args(argv)
 
@@ -101,7 +111,12 @@ def main(argv: list[str] | None = None) -> None:
 
     arrays = (digits.train_images, digits.train_labels, digits.test_images, digits.test_labels)
     train_images, train_labels, test_images, test_labels = map(torch.tensor, arrays)
-    network = train(train_images[:-NUM_HELD_OUT], train_labels[:-NUM_HELD_OUT], args.epochs, torch.Generator().manual_seed(args.seed))
+    network = train(
+        train_images[:-NUM_HELD_OUT],
+        train_labels[:-NUM_HELD_OUT],
+        args.epochs,
+        torch.Generator().manual_seed(args.seed),
+    )
     held_out_accuracy = accuracy(network, train_images[-NUM_HELD_OUT:], train_labels[-NUM_HELD_OUT:])
     print(f"held-out accuracy {held_out_accuracy:.4f}")
 
@@ -122,7 +137,11 @@ def main(argv: list[str] | None = None) -> None:
         "threads": torch.get_num_threads(),
     }
     tensors = {f"network.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors | {"statistics.mean": mean_F, "statistics.cov": cov_FF}, args.output, metadata={"record": json.dumps(record)})
+    save_file(
+        tensors | {"statistics.mean": mean_F, "statistics.cov": cov_FF},
+        args.output,
+        metadata={"record": json.dumps(record)},
+    )
     args.output.chmod(0o644)  # safetensors writes 0600, which would travel into an installed package
     print(json.dumps(record, indent=2))
 

@@ -33,7 +33,15 @@ def test_the_line_between_two_corners_by_hand() -> None:
 def test_each_stretch_has_its_own_slope() -> None:
     """Up by 1 a step, level, down by 3 a step; steps may be fractions."""
     schedule = ((0, 0.0), (10, 10.0), (20, 10.0), (22, 4.0))
-    assert [value_at(schedule, step) for step in (3, 10, 15, 20, 21, 21.5, 23)] == [3.0, 10.0, 10.0, 10.0, 7.0, 5.5, 4.0]
+    assert [value_at(schedule, step) for step in (3, 10, 15, 20, 21, 21.5, 23)] == [
+        3.0,
+        10.0,
+        10.0,
+        10.0,
+        7.0,
+        5.5,
+        4.0,
+    ]
 
 
 @given(value=VALUES, env_steps=st.integers(0, 10**9))
@@ -50,14 +58,18 @@ def test_the_corners_themselves_are_hit_exactly(schedule: tuple[tuple[int, float
 
 
 @given(schedule=corners(), env_steps=st.integers(0, 60_000))
-def test_a_schedule_never_leaves_the_range_of_its_corners(schedule: tuple[tuple[int, float], ...], env_steps: int) -> None:
+def test_a_schedule_never_leaves_the_range_of_its_corners(
+    schedule: tuple[tuple[int, float], ...], env_steps: int
+) -> None:
     assert values(schedule) == tuple(value for _, value in schedule)
     slack = 1e-9 * max(map(abs, values(schedule)))  # of floating point
     assert min(values(schedule)) - slack <= value_at(schedule, env_steps) <= max(values(schedule)) + slack
 
 
 @given(schedule=corners(min_size=2), data=st.data())
-def test_halfway_between_corners_is_the_mean_of_both(schedule: tuple[tuple[int, float], ...], data: st.DataObject) -> None:
+def test_halfway_between_corners_is_the_mean_of_both(
+    schedule: tuple[tuple[int, float], ...], data: st.DataObject
+) -> None:
     i = data.draw(st.integers(0, len(schedule) - 2))
     (step, value), (next_step, next_value) = schedule[i : i + 2]
     assert value_at(schedule, (step + next_step) / 2) == pytest.approx((value + next_value) / 2, abs=1e-6)
@@ -75,7 +87,11 @@ def test_rllibs_lists_become_tuples_and_tuples_stay(schedule: tuple[tuple[int, f
 
 
 def test_whole_numbers_become_floats() -> None:
-    for schedule in (as_schedule(1), value_at(as_schedule([[0, 1], [10, 3]]), 0), value_at(as_schedule([[0, 1], [10, 3]]), 99)):
+    for schedule in (
+        as_schedule(1),
+        value_at(as_schedule([[0, 1], [10, 3]]), 0),
+        value_at(as_schedule([[0, 1], [10, 3]]), 99),
+    ):
         assert isinstance(schedule, float)
 
 
@@ -103,5 +119,7 @@ def test_whole_numbers_become_floats() -> None:
     ids=repr,
 )
 def test_what_is_no_schedule_is_refused(wrong: object) -> None:
-    with pytest.raises(ValueError, match=re.escape("must be a number or (env_steps, value) pairs whose steps rise from 0")):
+    with pytest.raises(
+        ValueError, match=re.escape("must be a number or (env_steps, value) pairs whose steps rise from 0")
+    ):
         as_schedule(wrong)

@@ -12,7 +12,17 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import scaling_model as model
 
 FREE = model.Costs(
-    policy_s=0, hand_over_s=0, step_s=0, answer_s=0, runner_s=0, pair_s=0, iteration_s=0, learn_s=0, fetch_s=0, env_step_s=0, update_s=0
+    policy_s=0,
+    hand_over_s=0,
+    step_s=0,
+    answer_s=0,
+    runner_s=0,
+    pair_s=0,
+    iteration_s=0,
+    learn_s=0,
+    fetch_s=0,
+    env_step_s=0,
+    update_s=0,
 )
 SETTING = model.Setting(num_runners=4, num_envs=8, length=10, env_s=0.1, updates_per_env_step=0.1)
 """Rollouts of 80 env steps and 8 updates, of which a runner plays one in a second."""
@@ -23,7 +33,9 @@ def test_runners_are_the_limit_where_all_else_is_free() -> None:
     assert said.env_steps_per_s == pytest.approx(4 * 80, rel=0.02)
     assert said.runners_idle_share == pytest.approx(0.0)
     assert said.learner_idle_share == pytest.approx(1.0)
-    assert model.ceilings(replace(FREE, step_s=1e-9, learn_s=1e-9), SETTING)["env runners"] == pytest.approx(320)
+    assert model.ceilings(replace(FREE, step_s=1e-9, learn_s=1e-9), SETTING)["env runners"] == pytest.approx(
+        320
+    )
 
 
 def test_updates_are_the_limit_where_they_take_longer_than_the_runners() -> None:
@@ -81,11 +93,16 @@ def test_no_run_is_faster_than_its_lowest_ceiling(costs: model.Costs, setting: m
 @given(costs, small)
 @settings(max_examples=50, deadline=None)
 def test_a_faster_learner_lowers_no_ceiling(costs: model.Costs, setting: model.Setting) -> None:
-    slow, fast = model.ceilings(costs, setting), model.ceilings(replace(costs, update_s=costs.update_s / 2), setting)
+    slow, fast = (
+        model.ceilings(costs, setting),
+        model.ceilings(replace(costs, update_s=costs.update_s / 2), setting),
+    )
     assert all(fast[name] >= slow[name] for name in slow)
 
 
-BATCH_COSTS = model.BatchCosts(policy_s=0, hand_over_s=0, step_s=0, answer_s=0, pair_s=0, fetch_s=0, env_step_s=0, fit_env_step_s=0)
+BATCH_COSTS = model.BatchCosts(
+    policy_s=0, hand_over_s=0, step_s=0, answer_s=0, pair_s=0, fetch_s=0, env_step_s=0, fit_env_step_s=0
+)
 BATCH = model.BatchSetting(num_runners=2, num_envs=4, env_s=0.1, num_episodes=16, episode_steps=31)
 
 
@@ -96,22 +113,31 @@ def test_a_share_is_played_in_rounds_and_blocks() -> None:
 
 
 def test_more_runners_than_episodes_gain_nothing() -> None:
-    rates = [model.batch_rate(BATCH_COSTS, replace(BATCH, num_runners=number))["env_steps_per_s"] for number in (4, 8, 16)]
+    rates = [
+        model.batch_rate(BATCH_COSTS, replace(BATCH, num_runners=number))["env_steps_per_s"]
+        for number in (4, 8, 16)
+    ]
     assert rates == [pytest.approx(16 * 31 / 3.2)] * 3  # one round, of two blocks
 
 
 def test_runners_wait_for_a_value_network_that_learns_longer_than_they_play() -> None:
-    said = model.batch_rate(replace(BATCH_COSTS, fit_env_step_s=12.8 / 496), BATCH)  # 12.8 s a batch, twice the play
+    said = model.batch_rate(
+        replace(BATCH_COSTS, fit_env_step_s=12.8 / 496), BATCH
+    )  # 12.8 s a batch, twice the play
     assert said["env_steps_per_s"] == pytest.approx(16 * 31 / 12.8)
     assert said["env_runners_idle_share"] == pytest.approx(0.5)
 
 
 def test_a_head_that_saves_the_state_of_many_trials() -> None:
     costs = model.HeadCosts(report_s=0.01, save_s=0.1, save_trial_s=0.001, keep_s=0.0, keep_trial_s=0.0002)
-    assert model.head_share(costs, num_trials=500, reports_per_s=10, saves_per_s=0.5, keeps_per_s=1) == pytest.approx(0.1 + 0.3 + 0.1)
+    assert model.head_share(
+        costs, num_trials=500, reports_per_s=10, saves_per_s=0.5, keeps_per_s=1
+    ) == pytest.approx(0.1 + 0.3 + 0.1)
 
 
 def test_fit_finds_the_costs_that_made_the_rows() -> None:
-    rows = [{"calls": a, "steps": b, "spent_s": 0.5 * a + 0.002 * b} for a, b in ((1, 10), (2, 900), (5, 400))]
+    rows = [
+        {"calls": a, "steps": b, "spent_s": 0.5 * a + 0.002 * b} for a, b in ((1, 10), (2, 900), (5, 400))
+    ]
     found = model.fit(rows, "spent_s", {"call_s": "calls", "step_s": "steps"})
     assert found == {"call_s": pytest.approx(0.5), "step_s": pytest.approx(0.002)}

@@ -61,7 +61,21 @@ def missing() -> str:
     if absent:
         return f"hosts need {', '.join(absent)}: apt-get install openssh-server rsync iproute2"
     tried = subprocess.run(
-        ["unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--mount-proc", "ip", "link", "add", "type", "veth"],
+        [
+            "unshare",
+            "--net",
+            "--pid",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--fork",
+            "--mount-proc",
+            "ip",
+            "link",
+            "add",
+            "type",
+            "veth",
+        ],
         capture_output=True,
         text=True,
     )
@@ -81,7 +95,18 @@ class Namespaces:
     def __init__(self, name: str, script: str, *arguments: str) -> None:
         kinds = ["--net", "--pid", "--mount", "--uts", "--ipc"]
         self._holder = subprocess.Popen(
-            ["unshare", *kinds, "--fork", "--kill-child", "--mount-proc", "bash", "-c", script, name, *arguments],
+            [
+                "unshare",
+                *kinds,
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "bash",
+                "-c",
+                script,
+                name,
+                *arguments,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "NAME": name},
@@ -126,18 +151,27 @@ class Host(Namespaces):
     def start(self, command: str, *, folder: str = HOME, **kwargs: Any) -> subprocess.Popen[str]:
         """Start a shell command in here, as a login would."""
         everything = self.entered("net", "pid", "mount", "uts", "ipc")
-        environment = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "TERM": "dumb", "LANG": "C.UTF-8"}
+        environment = {
+            "HOME": HOME,
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "TERM": "dumb",
+            "LANG": "C.UTF-8",
+        }
         words = [*everything, "bash", "-c", f"cd {folder} && {command}"]
         return subprocess.Popen(words, cwd="/", env=environment, text=True, start_new_session=True, **kwargs)
 
     def run(self, command: str, *, timeout: float = DEADLINE_S, folder: str = HOME) -> str:
         """Run a shell command in here and return its output, errors too. Raises AssertionError with it unless it ends well in time."""
-        process = self.start(command, folder=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = self.start(
+            command, folder=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         try:
             said, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             said = end(process)
-            raise AssertionError(f"{self.name}: {command!r} took longer than {timeout:g} s:\n{said}") from None
+            raise AssertionError(
+                f"{self.name}: {command!r} took longer than {timeout:g} s:\n{said}"
+            ) from None
         assert process.returncode == 0, f"{self.name}: {command!r} ended with {process.returncode}:\n{said}"
         return said
 
@@ -149,7 +183,9 @@ class Host(Namespaces):
     def serve_ssh(self, public_key: str) -> None:
         """Start the SSH server, for the holder of this key."""
         options = " ".join(f"-o {option}" for option in (*SSHD_OPTIONS, f"ListenAddress={self.address}"))
-        self.run(f"mkdir -pm700 .ssh && echo '{public_key}' > .ssh/authorized_keys && ssh-keygen -qt ed25519 -N '' -f /run/sshd/key")
+        self.run(
+            f"mkdir -pm700 .ssh && echo '{public_key}' > .ssh/authorized_keys && ssh-keygen -qt ed25519 -N '' -f /run/sshd/key"
+        )
         self.run(f"/usr/sbin/sshd -f /dev/null -E /run/sshd/log {options}")
 
 
@@ -161,13 +197,17 @@ class Network:
         self._made: list[Namespaces] = []
         self.lost: list[Host] = []
         try:
-            switch = (
-                f"ip link add bridge type bridge && ip addr add {GATEWAY}/24 dev bridge && ip link set bridge up && echo ready && read -r _"
-            )
+            switch = f"ip link add bridge type bridge && ip addr add {GATEWAY}/24 dev bridge && ip link set bridge up && echo ready && read -r _"
             bridge = self._keep(Namespaces("bridge", switch))
-            hidden = [path for path in seen if ":" in path or path.startswith(tuple(folder + "/" for folder in OWN_FOLDERS))]
+            hidden = [
+                path
+                for path in seen
+                if ":" in path or path.startswith(tuple(folder + "/" for folder in OWN_FOLDERS))
+            ]
             self.laptop = self._keep(Host("laptop", SUBNET + "2", bridge, hidden))
-            self.hosts = [self._keep(Host(name, f"{SUBNET}{10 + i}", bridge, hidden)) for i, name in enumerate(hosts)]
+            self.hosts = [
+                self._keep(Host(name, f"{SUBNET}{10 + i}", bridge, hidden)) for i, name in enumerate(hosts)
+            ]
             self.laptop.run("mkdir -pm700 .ssh && ssh-keygen -qt ed25519 -N '' -f .ssh/id_ed25519")
             key = self.laptop.run("cat .ssh/id_ed25519.pub").strip()
             for host in self.hosts:

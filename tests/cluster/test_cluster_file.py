@@ -54,7 +54,10 @@ def prepared(config: dict[str, Any]) -> dict[str, Any]:
 def test_ray_accepts_it() -> None:
     whole = prepared(cluster())
     assert (whole["provider"]["type"], whole["head_node_type"]) == ("aws", "head")
-    limits = {name: (kind["min_workers"], kind["max_workers"]) for name, kind in whole["available_node_types"].items()}
+    limits = {
+        name: (kind["min_workers"], kind["max_workers"])
+        for name, kind in whole["available_node_types"].items()
+    }
     assert limits == {"head": (0, 0), "gpu": (0, 4), "cpu": (0, 6)}
     assert whole["max_workers"] == 10
     assert whole["idle_timeout_minutes"] == 5
@@ -91,16 +94,28 @@ def test_the_dashboard_and_the_start_commands_are_this_files_not_rays_defaults()
 
 def test_the_token_is_handed_out_as_a_file_and_no_secret_is_written_here() -> None:
     assert cluster()["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
-    assert not re.findall(r"RAY_AUTH_TOKEN|[0-9a-fA-F]{32}|AKIA|BEGIN [A-Z ]*PRIVATE|aws_(?:access|secret|cred)|[Pp]assword", TEXT)
+    assert not re.findall(
+        r"RAY_AUTH_TOKEN|[0-9a-fA-F]{32}|AKIA|BEGIN [A-Z ]*PRIVATE|aws_(?:access|secret|cred)|[Pp]assword",
+        TEXT,
+    )
 
 
 def test_no_port_is_opened_and_no_image_is_trusted_beyond_what_is_said() -> None:
     config = cluster()
-    assert set(config["provider"]) == {"type", "region", "cache_stopped_nodes"}  # no security_group: Ray's own opens SSH only
+    assert set(config["provider"]) == {
+        "type",
+        "region",
+        "cache_stopped_nodes",
+    }  # no security_group: Ray's own opens SSH only
     assert set(config["auth"]) == {"ssh_user"}
     assert "docker" not in config
     for kind in config["available_node_types"].values():
-        assert set(kind["node_config"]) == {"InstanceType", "ImageId", "BlockDeviceMappings", "MetadataOptions"}
+        assert set(kind["node_config"]) == {
+            "InstanceType",
+            "ImageId",
+            "BlockDeviceMappings",
+            "MetadataOptions",
+        }
 
 
 def test_what_must_be_filled_in_is_marked() -> None:
@@ -112,9 +127,14 @@ def test_what_must_be_filled_in_is_marked() -> None:
     assert re.match(r"  region: \S+ +#", lines[region])
     assert re.match(r" +ImageId: &image ami-\S+ +#", lines[image])
     assert re.search(r" fs-\S+\.efs\.\S+\.amazonaws\.com:/ ~/ray_results$", lines[folder + 3])
-    assert {line for line in lines if "FILL-IN" in line.partition("#")[0]} <= {lines[image], lines[folder + 3]}
+    assert {line for line in lines if "FILL-IN" in line.partition("#")[0]} <= {
+        lines[image],
+        lines[folder + 3],
+    }
     assert set(re.findall(r"\b[a-z]{2}-[a-z]+-\d\b", TEXT)) == {cluster()["provider"]["region"]}
-    assert {kind["node_config"]["ImageId"] for kind in cluster()["available_node_types"].values()} == {lines[image].split()[2]}
+    assert {kind["node_config"]["ImageId"] for kind in cluster()["available_node_types"].values()} == {
+        lines[image].split()[2]
+    }
 
 
 def test_the_spot_lines_work_once_their_sign_is_taken_off() -> None:
@@ -161,7 +181,14 @@ def test_the_project_is_copied_and_nothing_around_it() -> None:
     for there, here in mounts().items():
         assert here == ROOT / there, "the same place in the project's folder there as here"
         assert here.exists()
-    assert set(mounts()) == {"algorithms", "workflows", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    assert set(mounts()) == {
+        "algorithms",
+        "workflows",
+        "pyproject.toml",
+        "constraints.txt",
+        "README.md",
+        "LICENSE",
+    }
 
 
 def test_the_copy_can_be_installed(copied: Path) -> None:
@@ -170,13 +197,19 @@ def test_the_copy_can_be_installed(copied: Path) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=copied, check=True, capture_output=True, text=True)
     metadata = next(copied.parent.glob("*.dist-info"))
     assert (ROOT / "README.md").read_text().splitlines()[0] in (metadata / "METADATA").read_text()
-    licenses = {str(path.relative_to(metadata / "licenses")) for path in (metadata / "licenses").rglob("*") if path.is_file()}
+    licenses = {
+        str(path.relative_to(metadata / "licenses"))
+        for path in (metadata / "licenses").rglob("*")
+        if path.is_file()
+    }
     assert licenses == set(PROJECT["project"]["license-files"])
 
 
 def test_the_extras_that_are_installed_exist() -> None:
     extras = re.findall(r"'\.\[(.*)]'", cluster()["setup_commands"][ENVIRONMENT])
-    assert [set(names.split(",")) <= set(PROJECT["project"]["optional-dependencies"]) for names in extras] == [True]
+    assert [
+        set(names.split(",")) <= set(PROJECT["project"]["optional-dependencies"]) for names in extras
+    ] == [True]
 
 
 def test_the_copy_is_whole(copied: Path) -> None:
@@ -187,15 +220,24 @@ def test_the_copy_is_whole(copied: Path) -> None:
     assert not list(copied.rglob("__pycache__"))
     for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items():
         for pattern in patterns:
-            here, there = (sorted(folder.glob(package.replace(".", "/") + "/" + pattern)) for folder in (ROOT, copied))
+            here, there = (
+                sorted(folder.glob(package.replace(".", "/") + "/" + pattern)) for folder in (ROOT, copied)
+            )
             assert [path.read_bytes() for path in there] == [path.read_bytes() for path in here] != []
 
 
 def test_the_copy_is_what_a_process_there_imports(copied: Path) -> None:
-    script = "import algorithms, workflows.common.cluster as c; print(algorithms.__file__, c.__file__)"
+    script = (
+        "import algorithms, workflows.experiment.ray_cluster as c; print(algorithms.__file__, c.__file__)"
+    )
     environment = {"PYTHONPATH": str(copied), "PATH": os.environ["PATH"]}
-    done = subprocess.run([sys.executable, "-c", script], cwd="/", env=environment, check=True, capture_output=True, text=True)
-    assert done.stdout.split() == [str(copied / "algorithms" / "__init__.py"), str(copied / "workflows" / "common" / "cluster.py")]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd="/", env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [
+        str(copied / "algorithms" / "__init__.py"),
+        str(copied / "workflows" / "common" / "cluster.py"),
+    ]
 
 
 # What is run on every machine
@@ -309,10 +351,15 @@ def test_another_ray_is_refused(machine: Machine, version: str) -> None:
 
 
 def test_no_ray_at_all_is_refused(machine: Machine) -> None:
-    assert machine.run(cluster()["setup_commands"][RAY_VERSION]) == (1, "the Ray of ~/venv is not the one of constraints.txt\n")
+    assert machine.run(cluster()["setup_commands"][RAY_VERSION]) == (
+        1,
+        "the Ray of ~/venv is not the one of constraints.txt\n",
+    )
 
 
-@pytest.mark.parametrize("more", ["", "# RAY_AUTH_MODE: see the docs\n", "export RAY_AUTH_MODE=disabled\n", "alias ll='ls -l'"])
+@pytest.mark.parametrize(
+    "more", ["", "# RAY_AUTH_MODE: see the docs\n", "export RAY_AUTH_MODE=disabled\n", "alias ll='ls -l'"]
+)
 def test_every_login_shell_has_the_mode_the_environment_and_the_project(machine: Machine, more: str) -> None:
     bashrc = machine.home / ".bashrc"
     before = bashrc.read_text() + more  # the last has no newline at its end
@@ -342,8 +389,12 @@ def test_the_runs_folder_is_mounted_once_and_a_machine_without_it_is_refused(mac
     assert machine.run(command, MOUNTPOINT_CODE="32") == (0, "")
     *before, mount = machine.calls()
     assert before == [asked, local]
-    assert re.fullmatch(rf"sudo -n mount -t nfs4 -o \S*nfsvers=4.1\S* fs-\S+:/ {machine.home}/ray_results", mount)
-    assert machine.run(command, MOUNTPOINT_CODE="32", DF_CODE="1") == (0, ""), "a home on a network's file system is shared already"
+    assert re.fullmatch(
+        rf"sudo -n mount -t nfs4 -o \S*nfsvers=4.1\S* fs-\S+:/ {machine.home}/ray_results", mount
+    )
+    assert machine.run(command, MOUNTPOINT_CODE="32", DF_CODE="1") == (0, ""), (
+        "a home on a network's file system is shared already"
+    )
     assert machine.calls() == [asked, local]
     assert machine.run(cluster()["setup_commands"][OWNER]) == (0, "")
     assert machine.calls() == []
@@ -356,8 +407,13 @@ def test_ray_starts_with_the_token_whatever_the_login_says(machine: Machine, rol
     machine.run(cluster()["setup_commands"][LOGIN])
     with (machine.home / ".bashrc").open("a") as bashrc:
         bashrc.write(f"export RAY_AUTH_MODE={login}\n")
-    machine.fake(machine.home / "venv/bin/ray", 'echo "mode $RAY_AUTH_MODE" >> ~/calls; [ "$1" = start ]')  # `ray stop` may find nothing
-    codes = [machine.run(command, RAY_HEAD_IP="10.0.0.1")[0] for command in prepared(cluster())[f"{role}_start_ray_commands"]]
+    machine.fake(
+        machine.home / "venv/bin/ray", 'echo "mode $RAY_AUTH_MODE" >> ~/calls; [ "$1" = start ]'
+    )  # `ray stop` may find nothing
+    codes = [
+        machine.run(command, RAY_HEAD_IP="10.0.0.1")[0]
+        for command in prepared(cluster())[f"{role}_start_ray_commands"]
+    ]
     assert codes == [1, 0]
     flags = {
         "head": "--head --port=6379 --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml",
@@ -392,7 +448,9 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         patch.setenv("HOME", str(home))
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
-        patch.setattr(aws_config, "time", SimpleNamespace(sleep=lambda seconds: None))  # it waits until AWS has spread a new role
+        patch.setattr(
+            aws_config, "time", SimpleNamespace(sleep=lambda seconds: None)
+        )  # it waits until AWS has spread a new role
         with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
             yield launch(home)
     for cache in caches:
@@ -405,7 +463,11 @@ def launch(home: Path) -> Launched:
     ec2 = boto3.client("ec2", region)
 
     def instances() -> list[dict[str, Any]]:
-        return [one for reservation in ec2.describe_instances()["Reservations"] for one in reservation["Instances"]]
+        return [
+            one
+            for reservation in ec2.describe_instances()["Reservations"]
+            for one in reservation["Instances"]
+        ]
 
     image = ec2.register_image(Name="ubuntu", RootDeviceName="/dev/sda1")["ImageId"]
     first_spot = SPOT.sub(r"\1\2", TEXT, count=2)
@@ -422,7 +484,10 @@ def launch(home: Path) -> Launched:
     provider.terminate_nodes(provider.non_terminated_nodes({}))
     return Launched(
         config=config,
-        instances={next(tag["Value"] for tag in one["Tags"] if tag["Key"] == "ray-user-node-type"): one for one in running},
+        instances={
+            next(tag["Value"] for tag in one["Tags"] if tag["Key"] == "ray-user-node-type"): one
+            for one in running
+        },
         volumes={volume["VolumeId"]: volume for volume in volumes},
         groups={group["GroupId"]: group for group in ec2.describe_security_groups()["SecurityGroups"]},
         key_modes=[oct(path.stat().st_mode & 0o777) for path in (home / ".ssh").iterdir()],
@@ -446,14 +511,23 @@ def test_aws_has_a_small_head_gpu_workers_and_cpu_workers(launched: Launched) ->
 
 
 def test_aws_opens_ssh_only(launched: Launched) -> None:
-    (group,) = {one["GroupId"] for instance in launched.instances.values() for one in instance["SecurityGroups"]}
+    (group,) = {
+        one["GroupId"] for instance in launched.instances.values() for one in instance["SecurityGroups"]
+    }
     rules = [
-        (rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort"), [one["CidrIp"] for one in rule["IpRanges"]])
+        (
+            rule["IpProtocol"],
+            rule.get("FromPort"),
+            rule.get("ToPort"),
+            [one["CidrIp"] for one in rule["IpRanges"]],
+        )
         for rule in launched.groups[group]["IpPermissions"]
     ]
     assert sorted(rules) == [("-1", None, None, []), ("tcp", 22, 22, ["0.0.0.0/0"])]
     for rule in launched.groups[group]["IpPermissions"]:
-        assert [pair["GroupId"] for pair in rule["UserIdGroupPairs"]] == ([group] if rule["IpProtocol"] == "-1" else [])
+        assert [pair["GroupId"] for pair in rule["UserIdGroupPairs"]] == (
+            [group] if rule["IpProtocol"] == "-1" else []
+        )
         assert not rule["Ipv6Ranges"] + rule["PrefixListIds"]
 
 
@@ -462,7 +536,12 @@ def test_aws_encrypts_disks_asks_for_imdsv2_and_gives_rights_to_the_head_only(la
         (disk,) = instance["BlockDeviceMappings"]
         volume = launched.volumes[disk["Ebs"]["VolumeId"]]
         assert disk["DeviceName"] == instance["RootDeviceName"]
-        assert (volume["Encrypted"], volume["VolumeType"], volume["Size"], disk["Ebs"]["DeleteOnTermination"]) == (True, "gp3", 100, True)
+        assert (
+            volume["Encrypted"],
+            volume["VolumeType"],
+            volume["Size"],
+            disk["Ebs"]["DeleteOnTermination"],
+        ) == (True, "gp3", 100, True)
         assert instance["MetadataOptions"]["HttpTokens"] == "required"
         assert ("IamInstanceProfile" in instance) == (name == "head")
     assert launched.key_modes == ["0o600"]
@@ -470,4 +549,7 @@ def test_aws_encrypts_disks_asks_for_imdsv2_and_gives_rights_to_the_head_only(la
 
 def test_aws_ends_what_is_released(launched: Launched) -> None:
     assert len(launched.ended) == 3
-    assert set(launched.ended) <= {"shutting-down", "terminated"}  # not "stopped": a stopped machine's disk is paid on
+    assert set(launched.ended) <= {
+        "shutting-down",
+        "terminated",
+    }  # not "stopped": a stopped machine's disk is paid on

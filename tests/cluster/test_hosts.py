@@ -29,7 +29,9 @@ def possible() -> None:
 def test_each_has_its_own_address_processes_and_files_and_no_way_out(tmp_path: Path) -> None:
     with hosts.Network(["head", "worker"], [f"{tmp_path}:{hosts.HOME}/shared"]) as network:
         head, worker = network.hosts
-        network.laptop.run(f"ssh -o StrictHostKeyChecking=no {head.address} 'hostname > /tmp/here; hostname > ~/shared/there'")
+        network.laptop.run(
+            f"ssh -o StrictHostKeyChecking=no {head.address} 'hostname > /tmp/here; hostname > ~/shared/there'"
+        )
         assert head.run("cat /tmp/here") == "head\n"
         assert worker.run("ls /tmp") == ""
         assert worker.run("cat ~/shared/there") == "head\n"
@@ -37,7 +39,10 @@ def test_each_has_its_own_address_processes_and_files_and_no_way_out(tmp_path: P
         assert head.processes("sleep 55")
         assert not worker.processes("sleep 55")
         assert worker.run("ip -oneline link | wc -l") == "2\n", "its loopback, and the bridge's"
-        assert worker.run("timeout 2 bash -c '< /dev/tcp/192.0.2.1/80' 2> /dev/null && echo out || echo in") == "in\n"
+        assert (
+            worker.run("timeout 2 bash -c '< /dev/tcp/192.0.2.1/80' 2> /dev/null && echo out || echo in")
+            == "in\n"
+        )
 
 
 def test_a_command_that_fails_or_takes_too_long_says_what_it_said() -> None:

@@ -19,7 +19,7 @@ from ray.autoscaler._private.command_runner import SSHOptions
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from workflows import local_cluster
-from workflows.common.flags import UsageError
+from workflows.cli.flags import UsageError
 
 ORIGINAL: dict[str, Any] = yaml.safe_load(local_cluster.CLUSTER_FILE.read_text())
 GOOD = {"--head-ip": ["10.0.0.1"], "--worker-ips": ["10.0.0.2", "gpu-2.lab"], "--ssh-user": ["me"]}
@@ -60,7 +60,11 @@ def test_it_is_cluster_yaml_but_for_the_machines() -> None:
     config = written()
     assert set(config) == set(ORIGINAL) - DROPPED
     assert {name for name in config if config[name] != ORIGINAL[name]} == REPLACED
-    assert config["provider"] == {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2", "gpu-2.lab"]}
+    assert config["provider"] == {
+        "type": "local",
+        "head_ip": "10.0.0.1",
+        "worker_ips": ["10.0.0.2", "gpu-2.lab"],
+    }
     assert config["auth"] == {"ssh_user": "me"}
     assert config["max_workers"] == 2
 
@@ -68,7 +72,9 @@ def test_it_is_cluster_yaml_but_for_the_machines() -> None:
 def test_the_head_keeps_its_guarded_start_and_gets_the_old_autoscaler() -> None:
     assert local_cluster.main(argv()) == 0
     stop, start = written()["head_start_ray_commands"]
-    assert [stop, start.removeprefix("export RAY_enable_autoscaler_v2=0; ")] == ORIGINAL["head_start_ray_commands"]
+    assert [stop, start.removeprefix("export RAY_enable_autoscaler_v2=0; ")] == ORIGINAL[
+        "head_start_ray_commands"
+    ]
     assert start.startswith("export RAY_enable_autoscaler_v2=0; export RAY_AUTH_MODE=token; ")
     assert "--dashboard-host=127.0.0.1" in start
 
@@ -85,7 +91,10 @@ def test_ray_takes_it_with_one_worker_for_every_address() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(hosts=st.lists(ADDRESSES | NAMES, min_size=2, max_size=9, unique=True), user=st.from_regex(r"[a-z_][a-z0-9_-]*", fullmatch=True))
+@given(
+    hosts=st.lists(ADDRESSES | NAMES, min_size=2, max_size=9, unique=True),
+    user=st.from_regex(r"[a-z_][a-z0-9_-]*", fullmatch=True),
+)
 def test_any_machines_come_back_from_the_file_as_they_were(hosts: list[str], user: str) -> None:
     flags = local_cluster.LocalClusterFlags(head_ip=hosts[0], worker_ips=tuple(hosts[1:]), ssh_user=user)
     config = yaml.safe_load(yaml.safe_dump(local_cluster.derived(ORIGINAL, flags)))
@@ -132,7 +141,10 @@ def test_a_host_is_an_address_or_a_name_that_no_shell_could_misread(text: str) -
         ({"ssh_user": ["-oProxyCommand=x"]}, ["--ssh-user"]),
         ({"ssh_private_key": ["~/no/such.pem"]}, ["--ssh-private-key", "'~/no/such.pem'", "must be a file"]),
         ({"ssh_private_key": ["."]}, ["--ssh-private-key", "'.'", "must be a file"]),
-        ({"output": ["no/such/folder.yaml"]}, ["--output", "'no/such/folder.yaml'", "No such file or directory"]),
+        (
+            {"output": ["no/such/folder.yaml"]},
+            ["--output", "'no/such/folder.yaml'", "No such file or directory"],
+        ),
         ({"output": ["."]}, ["--output", "'.'", "Is a directory"]),
         ({"output": [""]}, ["--output", "''"]),
         ({"colour": ["red"]}, ["--colour"]),
@@ -153,7 +165,9 @@ def test_a_mistake_is_one_line_that_names_it_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("missing", list(GOOD))
-def test_every_flag_without_a_default_is_asked_for(missing: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_flag_without_a_default_is_asked_for(
+    missing: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [word for flag, values in GOOD.items() if flag != missing for word in (flag, *values)]
     assert local_cluster.main(words) == 2
     assert missing in capsys.readouterr().err
@@ -184,7 +198,10 @@ def test_neither_cluster_yaml_nor_the_key_is_written_over(
     (folder / "link").symlink_to("key.pem")
     monkeypatch.setattr(local_cluster, "CLUSTER_FILE", folder / "cluster.yaml")
     assert local_cluster.main(argv(ssh_private_key=["key.pem"], output=[output])) == 2
-    assert capsys.readouterr().err == f"local_cluster.py: --output must be neither cluster.yaml nor the key, got {output!r}\n"
+    assert (
+        capsys.readouterr().err
+        == f"local_cluster.py: --output must be neither cluster.yaml nor the key, got {output!r}\n"
+    )
     assert written("cluster.yaml") == ORIGINAL
     assert (folder / "key.pem").read_text() == "the key"
 
@@ -195,12 +212,16 @@ def test_an_odd_key_reaches_ssh_as_it_is(name: str, folder: Path) -> None:
     assert local_cluster.main(argv(ssh_private_key=[name])) == 0
     auth = accepted(written())["auth"]
     assert auth == {"ssh_user": "me", "ssh_private_key": str(Path(name).absolute())}
-    sent = subprocess.list2cmdline(["ssh", *SSHOptions(auth["ssh_private_key"]).to_ssh_options_list()])  # for rsync, as Ray does it
+    sent = subprocess.list2cmdline(
+        ["ssh", *SSHOptions(auth["ssh_private_key"]).to_ssh_options_list()]
+    )  # for rsync, as Ray does it
     assert shlex.split(sent)[:3] == ["ssh", "-i", auth["ssh_private_key"]]
 
 
 @pytest.mark.parametrize("name", ["my cluster.yaml", "a\nb: [", "é\u2028.yaml"])
-def test_an_older_file_is_replaced_whatever_its_name(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_older_file_is_replaced_whatever_its_name(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / name).write_text("x" * 100_000)
     assert local_cluster.main(argv(output=[name])) == 0
     accepted(written(folder / name))

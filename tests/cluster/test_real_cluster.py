@@ -62,7 +62,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]
             host.run(f"ln -s {sys.prefix} ~/venv")
         for host in network.hosts:
             host.run(f"""echo 'export RAY_OVERRIDE_RESOURCES='"'"'{{"CPU": {CPUS}}}'"'" >> ~/.bashrc""")
-        network.laptop.run("~/venv/bin/ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token")
+        network.laptop.run(
+            "~/venv/bin/ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token"
+        )
         yield network
     assert mounts_and_links() == before
 
@@ -99,14 +101,24 @@ def cluster(network: hosts.Network, head: hosts.Host, said: str) -> Iterator[str
     all_cpus = f"{CPUS * len(network.hosts):.1f}"
     with stage("workers joined"):
         joined = f"{LOGIN} python -c '{python}'"
-        wait(lambda: head.run(joined, timeout=60).split()[-1] == all_cpus, JOINED_S, "all hosts in the cluster")
+        wait(
+            lambda: head.run(joined, timeout=60).split()[-1] == all_cpus, JOINED_S, "all hosts in the cluster"
+        )
     yield f"~/{CLUSTER}"
-    down = said.partition("only):\n")[2].replace("ray down", "ray down --yes").replace("ssh ", "ssh -o StrictHostKeyChecking=no ")
+    down = (
+        said.partition("only):\n")[2]
+        .replace("ray down", "ray down --yes")
+        .replace("ssh ", "ssh -o StrictHostKeyChecking=no ")
+    )
     for host in network.lost:
         down = down.replace(f" {host.address}", "")
     with stage("ray down, ray stop on the workers"):
         at_laptop(network, down.replace("\n", ";"), GONE_S)
-        wait(lambda: not any(processes_of_ray(host) for host in network.hosts), GONE_S, "no process of Ray on any host")
+        wait(
+            lambda: not any(processes_of_ray(host) for host in network.hosts),
+            GONE_S,
+            "no process of Ray on any host",
+        )
 
 
 def processes_of_ray(host: hosts.Host) -> list[str]:
@@ -116,7 +128,10 @@ def processes_of_ray(host: hosts.Host) -> list[str]:
 
 def answers(host: hosts.Host, address: str, port: int) -> bool:
     """Return whether, of this host, somebody answers there."""
-    return host.run(f"(timeout 5 bash -c '< /dev/tcp/{address}/{port}') 2> /dev/null && echo yes || echo no") == "yes\n"
+    return (
+        host.run(f"(timeout 5 bash -c '< /dev/tcp/{address}/{port}') 2> /dev/null && echo yes || echo no")
+        == "yes\n"
+    )
 
 
 def on_cluster(network: hosts.Network, cluster: str, command: str, timeout: float = RUN_S) -> str:
@@ -138,22 +153,30 @@ def test_the_token_is_on_every_host_and_for_its_owner_alone(network: hosts.Netwo
     assert token not in network.laptop.run(f"cat {cluster}")
 
 
-@pytest.mark.parametrize("credentials", ["RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789abcdef"])
+@pytest.mark.parametrize(
+    "credentials", ["RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789abcdef"]
+)
 def test_without_the_token_nobody_gets_in(cluster: str, head: hosts.Host, credentials: str) -> None:
     command = "~/venv/bin/python -c 'import ray; ray.init(address=\"auto\", log_to_driver=False)'"
     refused = head.run(f"({credentials} {command}) 2>&1 && exit 1 || true", timeout=60)
     assert "InvalidAuthToken" in refused
 
 
-def test_the_dashboard_answers_on_the_heads_own_address_to_nobody(network: hosts.Network, cluster: str, head: hosts.Host) -> None:
+def test_the_dashboard_answers_on_the_heads_own_address_to_nobody(
+    network: hosts.Network, cluster: str, head: hosts.Host
+) -> None:
     assert not answers(network.laptop, head.address, 8265)
     assert not answers(head, head.address, 8265)
     assert answers(head, "127.0.0.1", 8265)
 
 
-def test_train_dqn_has_env_runners_on_every_host(network: hosts.Network, cluster: str, head: hosts.Host) -> None:
+def test_train_dqn_has_env_runners_on_every_host(
+    network: hosts.Network, cluster: str, head: hosts.Host
+) -> None:
     seen: set[str] = set()
-    workflow = "cd ~/ray-training-workflows && python workflows/train_dqn.py --smoke --num-env-runners 4 --name dqn"
+    workflow = (
+        "cd ~/ray-training-workflows && python workflows/train_dqn.py --smoke --num-env-runners 4 --name dqn"
+    )
     with stage("train_dqn.py --smoke --num-env-runners 4"):
         process = start_at_laptop(network, f"ray exec {cluster} '{workflow}'")
         end = time.monotonic() + RUN_S
@@ -177,7 +200,9 @@ def test_tune_gan_has_trials_on_other_hosts(network: hosts.Network, cluster: str
         wait(lambda: answers(network.laptop, "127.0.0.1", 8265), 60, "a tunnel to the dashboard")
         workflow = f"cd ~/ray-training-workflows && python workflows/tune_gan.py --smoke --cpus-per-trial {CPUS} --name gan"
         with stage(f"ray job submit: tune_gan.py --smoke --cpus-per-trial {CPUS}"):
-            said = at_laptop(network, f"ray job submit --address http://localhost:8265 -- bash -lic '{workflow}'", RUN_S)
+            said = at_laptop(
+                network, f"ray job submit --address http://localhost:8265 -- bash -lic '{workflow}'", RUN_S
+            )
     finally:
         hosts.end(tunnel)
     assert "succeeded" in said
@@ -186,18 +211,28 @@ def test_tune_gan_has_trials_on_other_hosts(network: hosts.Network, cluster: str
     assert {trial["hostname"] for trial in found} & {"worker-1", "worker-2"}
 
 
-def test_a_folder_that_is_not_shared_is_refused_in_one_line(network: hosts.Network, cluster: str, head: hosts.Host) -> None:
-    said = on_cluster(network, cluster, "python workflows/train_dqn.py --smoke --storage-path ~/mine/runs; echo code $?")
+def test_a_folder_that_is_not_shared_is_refused_in_one_line(
+    network: hosts.Network, cluster: str, head: hosts.Host
+) -> None:
+    said = on_cluster(
+        network, cluster, "python workflows/train_dqn.py --smoke --storage-path ~/mine/runs; echo code $?"
+    )
     refusal = re.search(r"train_dqn.py: (--storage-path .*)", said)
     assert refusal
     assert (
-        refusal[1].strip().startswith("--storage-path '/root/mine/runs' must be a folder that every machine of the cluster shares; 198.18.")
+        refusal[1]
+        .strip()
+        .startswith(
+            "--storage-path '/root/mine/runs' must be a folder that every machine of the cluster shares; 198.18."
+        )
     )
     assert "code 2" in said
     assert head.run("ls ~/mine 2>&1 || true").startswith("ls: cannot access")
 
 
-def test_a_training_goes_on_when_a_machine_loses_its_power(network: hosts.Network, cluster: str, head: hosts.Host) -> None:
+def test_a_training_goes_on_when_a_machine_loses_its_power(
+    network: hosts.Network, cluster: str, head: hosts.Host
+) -> None:
     """It ends by its clock, well after Ray has noticed, which takes most of a minute."""
     workflow = "python workflows/train_dqn.py --num-env-runners 4 --stop-return inf --stop-env-steps 100000000 --stop-time-s 90 --name lost"
     reports = "cat ~/ray_results/lost/*/result.json 2> /dev/null | wc -l"

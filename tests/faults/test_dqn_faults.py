@@ -15,20 +15,24 @@ from faulty_envs import Deadly, Endless, Flaky, Hanging, Nan
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.dqn.dqn import DQN, DQNConfig
-from algorithms.rollouts.env_runner import EnvironmentFailed
+from algorithms.rl.env_runner import EnvironmentFailed
 from workflows import train_dqn
-from workflows.common import training
-from workflows.common.results import load_history, load_trials
+from workflows.experiment import training
+from workflows.results import load_history, load_trials
 
 DEADLINE_S = 120
 
 
-def config(env: Any, num_env_runners: int = 0, env_config: dict[str, Any] | None = None, **faults: Any) -> DQNConfig:
+def config(
+    env: Any, num_env_runners: int = 0, env_config: dict[str, Any] | None = None, **faults: Any
+) -> DQNConfig:
     return (
         DQNConfig()
         .environment(env, env_config=env_config or {})
         .env_runners(num_env_runners=num_env_runners, num_envs_per_env_runner=2, rollout_fragment_length=16)
-        .training(num_steps_sampled_before_learning_starts=100, train_batch_size_per_learner=16, fcnet_hiddens=(16,))
+        .training(
+            num_steps_sampled_before_learning_starts=100, train_batch_size_per_learner=16, fcnet_hiddens=(16,)
+        )
         .reporting(min_sample_timesteps_per_iteration=200)
         .fault_tolerance(**faults)
         .debugging(seed=3)
@@ -36,7 +40,9 @@ def config(env: Any, num_env_runners: int = 0, env_config: dict[str, Any] | None
 
 
 @pytest.mark.parametrize("num_env_runners", [0, 1])
-def test_an_environment_that_raises_now_and_then_is_made_anew_and_counted(built: Any, num_env_runners: int) -> None:
+def test_an_environment_that_raises_now_and_then_is_made_anew_and_counted(
+    built: Any, num_env_runners: int
+) -> None:
     algorithm = built(config(Flaky, num_env_runners))
     for _ in range(4):
         counts = algorithm.train()["env_runners"]
@@ -47,7 +53,9 @@ def test_an_environment_that_raises_now_and_then_is_made_anew_and_counted(built:
 
 
 @pytest.mark.parametrize("num_env_runners", [0, 1])
-def test_steps_with_nan_are_dropped_and_counted_and_never_learned_from(built: Any, num_env_runners: int) -> None:
+def test_steps_with_nan_are_dropped_and_counted_and_never_learned_from(
+    built: Any, num_env_runners: int
+) -> None:
     algorithm = built(config(Nan, num_env_runners))
     for _ in range(4):
         report = algorithm.train()
@@ -59,18 +67,26 @@ def test_steps_with_nan_are_dropped_and_counted_and_never_learned_from(built: An
     assert np.isfinite(report["learners"]["default_policy"]["total_loss"])
 
 
-@pytest.mark.parametrize(("num_env_runners", "env", "said"), [(0, Flaky, "the emulator is gone"), (1, Flaky, "gone"), (0, Nan, "was NaN")])
+@pytest.mark.parametrize(
+    ("num_env_runners", "env", "said"),
+    [(0, Flaky, "the emulator is gone"), (1, Flaky, "gone"), (0, Nan, "was NaN")],
+)
 def test_an_environment_that_keeps_failing_ends_the_training_with_its_own_error(
     built: Any, num_env_runners: int, env: type, said: str
 ) -> None:
-    algorithm = built(config(env, num_env_runners, {"share": 1.0}, num_consecutive_env_runner_failures_tolerance=3))
+    algorithm = built(
+        config(env, num_env_runners, {"share": 1.0}, num_consecutive_env_runner_failures_tolerance=3)
+    )
     with pytest.raises(EnvironmentFailed, match=f"{env.__name__}.*failed 4 times in a row.*{said}"):
         algorithm.train()
 
 
 def test_an_evaluation_whose_episodes_never_end_is_an_error(built: Any) -> None:
     algorithm = built(config(Endless).training(max_episode_steps=200).evaluation(evaluation_interval=1))
-    with pytest.raises(EnvironmentFailed, match=r"Endless.*an episode had not ended after 2.. steps \(max_episode_steps 200\)"):
+    with pytest.raises(
+        EnvironmentFailed,
+        match=r"Endless.*an episode had not ended after 2.. steps \(max_episode_steps 200\)",
+    ):
         algorithm.train()
 
 
@@ -94,8 +110,14 @@ def test_a_runner_that_hangs_is_replaced(built: Any, tmp_path: Path, synchronous
     if not synchronous:
         algorithm.train()
         algorithm.save_to_path(tmp_path / "checkpoint")  # does not wait for the one that hangs
-    until(lambda: algorithm.train()["env_runners"]["num_env_runners_hung"] == 1, "the hanging runner was not noticed")
-    until(lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1, "it did not come back")
+    until(
+        lambda: algorithm.train()["env_runners"]["num_env_runners_hung"] == 1,
+        "the hanging runner was not noticed",
+    )
+    until(
+        lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1,
+        "it did not come back",
+    )
 
 
 def test_a_pause_of_the_driver_is_no_hang_of_the_runners(built: Any) -> None:
@@ -119,13 +141,19 @@ def test_a_killed_runner_is_replaced_while_training_goes_on(built: Any, synchron
     os.kill(pids[0], signal.SIGKILL)
     steps = [algorithm.train()["num_env_steps_sampled_lifetime"] for _ in range(3)]
     assert steps == sorted(set(steps))  # while it is away
-    until(lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1, "it did not come back")
+    until(
+        lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1,
+        "it did not come back",
+    )
     until(lambda: algorithm.train()["fault_tolerance"]["num_healthy_workers"] == 2, "it is not healthy")
     after = algorithm.env_runner_group.foreach_env_runner(_pid, local_env_runner=False)
     assert pids[0] not in after
     assert pids[1] in after
     versions = algorithm.env_runner_group.foreach_env_runner(_weights_version, local_env_runner=False)
-    until(lambda: algorithm.train() is not None and min(versions_of(algorithm)) > max(versions), "it does not get new weights")
+    until(
+        lambda: algorithm.train() is not None and min(versions_of(algorithm)) > max(versions),
+        "it does not get new weights",
+    )
 
 
 def versions_of(algorithm: DQN) -> list[int]:
@@ -140,7 +168,9 @@ def _weights_version(runner: Any) -> int:
     return runner._weights_version  # type: ignore[no-any-return]
 
 
-def test_a_killed_learner_is_said_to_be_lost_and_no_checkpoint_is_pretended(built: Any, tmp_path: Path) -> None:
+def test_a_killed_learner_is_said_to_be_lost_and_no_checkpoint_is_pretended(
+    built: Any, tmp_path: Path
+) -> None:
     algorithm = built(config("CartPole-v1").learners(num_learners=1))
     algorithm.train()
     (answer,) = algorithm.learner_group.foreach_learner(_pid)
@@ -161,13 +191,22 @@ class KillsTheLearnerOnce(RLlibCallback):
 
 
 @pytest.mark.slow
-def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_replay_included(ray_address: str, tmp_path: Path) -> None:
+def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_replay_included(
+    ray_address: str, tmp_path: Path
+) -> None:
     flags = train_dqn.TrainDQNFlags(
-        num_learners=1, stop_env_steps=2000, stop_return=float("inf"), min_sample_timesteps_per_iteration=200, checkpoint_frequency=4
+        num_learners=1,
+        stop_env_steps=2000,
+        stop_return=float("inf"),
+        min_sample_timesteps_per_iteration=200,
+        checkpoint_frequency=4,
     )
     options = train_dqn.DQNOptions(num_steps_sampled_before_learning_starts=100)
     asked = training.Training(
-        "train_dqn", options, lambda: train_dqn.configure(options, False).callbacks(KillsTheLearnerOnce), train_dqn.require_spaces
+        "train_dqn",
+        options,
+        lambda: train_dqn.configure(options, False).callbacks(KillsTheLearnerOnce),
+        train_dqn.require_spaces,
     )
     run_dir = tmp_path / "run"
     run_dir.mkdir()
@@ -178,19 +217,31 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_replay_inc
     history = load_history(run_dir)
     assert history["iteration"].tolist() == list(range(1, len(history) + 1))
     assert row["num_env_steps_sampled_lifetime"] >= 2000
-    assert row["learners/default_policy/replay_size"] == row["num_env_steps_sampled_lifetime"]  # that of the checkpoint among them
+    assert (
+        row["learners/default_policy/replay_size"] == row["num_env_steps_sampled_lifetime"]
+    )  # that of the checkpoint among them
 
 
 @pytest.mark.slow
 def test_a_run_whose_runner_was_killed_still_solves_cartpole(built: Any) -> None:
     options = train_dqn.PRESETS["CartPole-v1"]
-    configured = train_dqn.configure(options, synchronous=False).environment("CartPole-v1").env_runners(num_env_runners=2)
+    configured = (
+        train_dqn.configure(options, synchronous=False)
+        .environment("CartPole-v1")
+        .env_runners(num_env_runners=2)
+    )
     algorithm = built(configured.evaluation(evaluation_interval=2, evaluation_duration=20).debugging(seed=0))
     for _ in range(3):
         algorithm.train()
     os.kill(algorithm.env_runner_group.foreach_env_runner(_pid, local_env_runner=False)[0], signal.SIGKILL)
     until(
-        lambda: algorithm.train().get("evaluation", {}).get("env_runners", {}).get("episode_return_mean", 0) >= 475,
+        lambda: (
+            algorithm.train().get("evaluation", {}).get("env_runners", {}).get("episode_return_mean", 0)
+            >= 475
+        ),
         "CartPole is not solved",
     )
-    until(lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1, "it did not come back")
+    until(
+        lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1,
+        "it did not come back",
+    )

@@ -17,15 +17,17 @@ from faulty_envs import Endless, Flaky, Hanging, KillsItself, Nan, NanAtTheEnd, 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.reinforce.reinforce import REINFORCEConfig
-from algorithms.rollouts.env_runner import EnvironmentFailed
+from algorithms.rl.env_runner import EnvironmentFailed
 from workflows import train_reinforce
-from workflows.common import training
-from workflows.common.results import load_history, load_trials
+from workflows.experiment import training
+from workflows.results import load_history, load_trials
 
 DEADLINE_S = 120
 
 
-def config(env: Any, num_env_runners: int = 0, env_config: dict[str, Any] | None = None, **options: Any) -> REINFORCEConfig:
+def config(
+    env: Any, num_env_runners: int = 0, env_config: dict[str, Any] | None = None, **options: Any
+) -> REINFORCEConfig:
     return (
         REINFORCEConfig()
         .environment(env, env_config=env_config or {})
@@ -46,45 +48,72 @@ def until(condition: Callable[[], bool], what: str) -> None:
 def curve(result: dict[str, Any]) -> tuple[float, ...]:
     """Return what must be the same whatever happened to the runners."""
     learned = result["learners"]["default_policy"]
-    return result["env_runners"]["episode_return_mean"], learned["total_loss"], learned["num_episodes"], learned["num_updates_lifetime"]
+    return (
+        result["env_runners"]["episode_return_mean"],
+        learned["total_loss"],
+        learned["num_episodes"],
+        learned["num_updates_lifetime"],
+    )
 
 
 @pytest.mark.parametrize("num_env_runners", [0, 1])
 @pytest.mark.parametrize(("env", "share"), [(Flaky, 0.002), (Nan, 0.001)])
-def test_episodes_with_a_failed_step_are_lost_whole_and_counted(built: Any, num_env_runners: int, env: type, share: float) -> None:
+def test_episodes_with_a_failed_step_are_lost_whole_and_counted(
+    built: Any, num_env_runners: int, env: type, share: float
+) -> None:
     algorithm = built(config(env, num_env_runners, {"share": share}))
     results = [algorithm.train()]
-    until(lambda: results.append(algorithm.train()) or results[-1]["env_runners"]["num_episodes_lost"] > 2, "no episode is lost")
+    until(
+        lambda: results.append(algorithm.train()) or results[-1]["env_runners"]["num_episodes_lost"] > 2,
+        "no episode is lost",
+    )
     result = results[-1]
     counts, learned = result["env_runners"], result["learners"]["default_policy"]
     assert counts["num_dropped_env_steps"] > 0
     assert (counts["num_env_failures"] > 0) == (env is Flaky)
     # A batch that lost all eight would be no update; at these shares an episode in ten is lost.
-    assert counts["num_episodes_lifetime"] + counts["num_episodes_lost"] == 8 * learned["num_updates_lifetime"]
-    assert all(parameter.isfinite().all() for parameter in algorithm.learner_group._learner.policy_module.parameters())
+    assert (
+        counts["num_episodes_lifetime"] + counts["num_episodes_lost"] == 8 * learned["num_updates_lifetime"]
+    )
+    assert all(
+        parameter.isfinite().all()
+        for parameter in algorithm.learner_group._learner.policy_module.parameters()
+    )
 
 
 def test_batches_without_an_episode_to_learn_from_end_the_training(built: Any) -> None:
     algorithm = built(config(NanAtTheEnd))
-    with pytest.raises(EnvironmentFailed, match=r"NanAtTheEnd.*in each of the last 10 batches, every episode had a step that failed"):
+    with pytest.raises(
+        EnvironmentFailed,
+        match=r"NanAtTheEnd.*in each of the last 10 batches, every episode had a step that failed",
+    ):
         algorithm.train()
     assert algorithm._collector.faults["num_episodes_lost"] == 80
 
 
 def test_an_environment_that_keeps_failing_ends_the_training_with_its_own_error(built: Any) -> None:
-    algorithm = built(config(Flaky, 0, {"share": 1.0}).fault_tolerance(num_consecutive_env_runner_failures_tolerance=3))
+    algorithm = built(
+        config(Flaky, 0, {"share": 1.0}).fault_tolerance(num_consecutive_env_runner_failures_tolerance=3)
+    )
     with pytest.raises(EnvironmentFailed, match=r"Flaky.*failed 4 times in a row.*the emulator is gone"):
         algorithm.train()
 
 
 @pytest.mark.parametrize("num_env_runners", [0, 1])
-def test_an_environment_whose_episodes_never_end_is_an_error_and_no_hang(built: Any, num_env_runners: int) -> None:
+def test_an_environment_whose_episodes_never_end_is_an_error_and_no_hang(
+    built: Any, num_env_runners: int
+) -> None:
     algorithm = built(config(Endless, num_env_runners, max_episode_steps=300))
-    with pytest.raises(EnvironmentFailed, match=r"Endless.*an episode had not ended after 3.. steps \(max_episode_steps 300\)"):
+    with pytest.raises(
+        EnvironmentFailed,
+        match=r"Endless.*an episode had not ended after 3.. steps \(max_episode_steps 300\)",
+    ):
         algorithm.train()
 
 
-@pytest.mark.parametrize(("env", "fault"), [(KillsItself, "num_rollouts_lost"), (Hanging, "num_env_runners_hung")])
+@pytest.mark.parametrize(
+    ("env", "fault"), [(KillsItself, "num_rollouts_lost"), (Hanging, "num_env_runners_hung")]
+)
 def test_a_runner_lost_in_the_middle_of_a_batch_costs_no_episode_and_changes_no_number(
     built: Any, tmp_path: Path, env: type, fault: str
 ) -> None:
@@ -99,7 +128,10 @@ def test_a_runner_lost_in_the_middle_of_a_batch_costs_no_episode_and_changes_no_
     assert results[-1]["env_runners"][fault] == 1
     assert results[-1]["env_runners"]["num_rollouts_lost"] == 1
     assert results[-1]["env_runners"]["num_episodes_lost"] == 0
-    until(lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1, "it did not come back")
+    until(
+        lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1,
+        "it did not come back",
+    )
 
 
 class Owner:
@@ -119,7 +151,9 @@ def is_lost(ref: Any) -> bool:
     return False
 
 
-def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_batch_played_again(built: Any) -> None:
+def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_batch_played_again(
+    built: Any,
+) -> None:
     unharmed = built(config("CartPole-v1", 2))
     expected = [curve(unharmed.train()) for _ in range(3)]
     unharmed.stop()
@@ -169,9 +203,15 @@ class KillsTheLearnerOnce(RLlibCallback):
 
 
 @pytest.mark.slow
-def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_curve_goes_on(ray_address: str, tmp_path: Path) -> None:
+def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_curve_goes_on(
+    ray_address: str, tmp_path: Path
+) -> None:
     flags = train_reinforce.TrainREINFORCEFlags(
-        num_learners=1, stop_env_steps=2000, stop_return=float("inf"), min_sample_timesteps_per_iteration=200, checkpoint_frequency=4
+        num_learners=1,
+        stop_env_steps=2000,
+        stop_return=float("inf"),
+        min_sample_timesteps_per_iteration=200,
+        checkpoint_frequency=4,
     )
     options = train_reinforce.REINFORCEOptions(num_episodes_per_train_batch=4)
     histories = []
@@ -191,19 +231,36 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_cu
         histories.append(load_history(run_dir))
     killed, unharmed = histories
     assert killed["iteration"].tolist() == list(range(1, len(unharmed) + 1))
-    names = ["num_env_steps_sampled_lifetime", "env_runners/episode_return_mean", "learners/default_policy/entropy"]
+    names = [
+        "num_env_steps_sampled_lifetime",
+        "env_runners/episode_return_mean",
+        "learners/default_policy/entropy",
+    ]
     assert killed[names].to_numpy() == pytest.approx(unharmed[names].to_numpy(), rel=1e-4)
 
 
 @pytest.mark.slow
 def test_a_run_whose_runner_was_killed_still_solves_cartpole(built: Any) -> None:
-    configured = train_reinforce.configure(train_reinforce.PRESETS["CartPole-v1"]).environment("CartPole-v1").env_runners(num_env_runners=2)
+    configured = (
+        train_reinforce.configure(train_reinforce.PRESETS["CartPole-v1"])
+        .environment("CartPole-v1")
+        .env_runners(num_env_runners=2)
+    )
     algorithm = built(configured.evaluation(evaluation_interval=2, evaluation_duration=20).debugging(seed=0))
     for _ in range(3):
         algorithm.train()
-    os.kill(algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0], signal.SIGKILL)
+    os.kill(
+        algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0],
+        signal.SIGKILL,
+    )
     until(
-        lambda: algorithm.train().get("evaluation", {}).get("env_runners", {}).get("episode_return_mean", 0) >= 475,
+        lambda: (
+            algorithm.train().get("evaluation", {}).get("env_runners", {}).get("episode_return_mean", 0)
+            >= 475
+        ),
         "CartPole is not solved",
     )
-    until(lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1, "it did not come back")
+    until(
+        lambda: algorithm.train()["fault_tolerance"]["num_remote_worker_restarts"] == 1,
+        "it did not come back",
+    )

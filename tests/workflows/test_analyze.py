@@ -20,8 +20,9 @@ from PIL import Image
 from processes import DEADLINE_S, finish, start_workflow
 from run_folders import GREEDY, STATE, line, make_run, make_training, trial
 
-from workflows import analyze, tune_gan
-from workflows.common import analysis, results, tuning
+from workflows import analyze, results, tune_gan
+from workflows.experiment import experiment as tuning
+from workflows.report import write as analysis
 
 TABLES = {"trials.csv", "history.csv", "report.html", "figures"}
 
@@ -35,10 +36,17 @@ def make_search(folder: Path, trials: list[dict[str, Any]] | None = None, **reco
         trial(3, 8, 7.5, status="ERROR", lr=4, width=64),
         trial(4, 9, status="RUNNING", lr=5, width=64),
     ]
-    asked = {"program": "tune_gan", "baseline": {"lr": 1, "width": 32}, "flags": {"num_samples": 5, "seed": 0}, "dataset": "mnist-10k"}
+    asked = {
+        "program": "tune_gan",
+        "baseline": {"lr": 1, "width": 32},
+        "flags": {"num_samples": 5, "seed": 0},
+        "dataset": "mnist-10k",
+    }
     run = make_run(folder, made if trials is None else trials, **asked | record)
     if (run / "t_00003").exists():
-        (run / "t_00003" / "error.txt").write_text("Traceback\n  File x\nalgorithms.trainable.TrainingDiverged: loss became nan\n")
+        (run / "t_00003" / "error.txt").write_text(
+            "Traceback\n  File x\nalgorithms.generative.trainable.TrainingDiverged: loss became nan\n"
+        )
     return run
 
 
@@ -62,13 +70,17 @@ def page(folder: Path) -> str:
 def of_page(folder: Path, name: str = "report.html") -> Any:
     """Return the data in a page."""
     text = (folder / name).read_text()
-    return json.loads(text.partition('<script type="application/json" id="data">')[2].partition("</script>")[0])
+    return json.loads(
+        text.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+    )
 
 
 # What it writes
 
 
-def test_a_search_becomes_tables_figures_and_a_page_in_its_own_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_becomes_tables_figures_and_a_page_in_its_own_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_search(tmp_path / "run")
     before = written(run)
     samples = run / "t_00001" / "samples"
@@ -86,7 +98,9 @@ def test_a_search_becomes_tables_figures_and_a_page_in_its_own_folder(tmp_path: 
     assert trials.loc["t_00003", "error"] == "TrainingDiverged: loss became nan"
     assert len(pd.read_csv(run / "history.csv")) == 4 + 4 + 2 + 2 + 1
     assert json.loads((run / "best.json").read_text())["trial_id"] == "t_00001"
-    assert written(run / "figures") == {"curves.png", "parallel.png", "scatter.png"}, "too few trials for importances"
+    assert written(run / "figures") == {"curves.png", "parallel.png", "scatter.png"}, (
+        "too few trials for importances"
+    )
     for picture in (run / "figures").iterdir():
         with Image.open(picture) as opened:
             opened.load()
@@ -94,14 +108,20 @@ def test_a_search_becomes_tables_figures_and_a_page_in_its_own_folder(tmp_path: 
     assert f"report    {run}/report.html" in out
     assert "tune_gan run: 4 of 5 trials have ended, 1 of them failed; it was interrupted, or killed.\n" in out
     text = page(run)
-    for words in ("4 of 5 trials have ended, 1 of them failed", "TrainingDiverged: loss became nan", "Too few trials for importances"):
+    for words in (
+        "4 of 5 trials have ended, 1 of them failed",
+        "TrainingDiverged: loss became nan",
+        "Too few trials for importances",
+    ):
         assert words in text
     data = of_page(run)
     assert list(data["charts"]) == ["curves", "parallel", "importances", "scatter"]
     assert [row["id"] for row in data["rows"]] == ["t_00001", "t_00000", "t_00003", "t_00002", "t_00004"]
 
 
-def test_what_it_writes_again_is_the_same_and_of_an_old_state_nothing_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_it_writes_again_is_the_same_and_of_an_old_state_nothing_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_search(tmp_path / "run")
     analyzed(capsys, run)
     first = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -110,7 +130,9 @@ def test_what_it_writes_again_is_the_same_and_of_an_old_state_nothing_is_left(tm
     assert not [path for path in run.rglob("*") if "part" in path.name or ".figure" in path.name]
 
 
-def test_of_another_state_no_best_and_no_figure_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_another_state_no_best_and_no_figure_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As where an ended run is resumed and killed, or where the folder had another run's."""
     output = tmp_path / "out"
     analyzed(capsys, make_search(tmp_path / "ended"), "--output", output)
@@ -121,7 +143,9 @@ def test_of_another_state_no_best_and_no_figure_is_left(tmp_path: Path, capsys: 
     assert written(output / "figures") == {"returns.png", "throughput.png", "waiting.png", "learning.png"}
 
 
-def test_an_output_within_the_run_is_no_trial_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_within_the_run_is_no_trial_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_search(tmp_path / "run")
     (run / "t_00000" / "samples").mkdir(exist_ok=True)
     Image.new("L", (64, 64)).save(run / "t_00000" / "samples" / "000010.png")
@@ -161,7 +185,9 @@ def test_a_workflow_whose_report_can_not_be_written_says_so_and_how_to_try_again
 
 
 @pytest.mark.parametrize("program", ["train_dqn", "train_reinforce"])
-def test_a_training_becomes_tables_figures_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str], program: str) -> None:
+def test_a_training_becomes_tables_figures_and_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], program: str
+) -> None:
     run = make_training(tmp_path / "run", [None, 20.0, None, 350.0], program=program)
     out = analyzed(capsys, run)
     assert written(run) >= {*TABLES, "best.json"}
@@ -183,7 +209,9 @@ def test_a_training_becomes_tables_figures_and_a_page(tmp_path: Path, capsys: py
         ("PENDING", "The training has not ended; it was interrupted, or killed."),
     ],
 )
-def test_a_training_says_how_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str], status: str, sentence: str) -> None:
+def test_a_training_says_how_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: str, sentence: str
+) -> None:
     run = make_training(tmp_path / "run", [None, 20.0], status=status)
     assert f"train_dqn run: {sentence}\n" in analyzed(capsys, run)
     assert sentence in page(run)
@@ -273,7 +301,9 @@ def test_enough_trials_have_importances(tmp_path: Path, capsys: pytest.CaptureFi
 # Where it writes
 
 
-def test_output_is_a_folder_that_is_made_and_the_run_is_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_is_a_folder_that_is_made_and_the_run_is_left_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_search(tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in (run, *run.rglob("*"))}
     out = analyzed(capsys, run, "--output", tmp_path / "not" / "yet")
@@ -302,8 +332,14 @@ def test_several_runs_are_each_written_to_their_own_and_compared_beside_the_firs
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "other").mkdir()
-    first, second = make_search(tmp_path / "a"), make_search(tmp_path / "b", [trial(0, 5, 4, 3, 1.5, lr=1, width=1)])
-    third, begun = make_training(tmp_path / "other" / "c", [None, 50.0]), make_search(tmp_path / "d", [trial(0, status="PENDING", lr=1)])
+    first, second = (
+        make_search(tmp_path / "a"),
+        make_search(tmp_path / "b", [trial(0, 5, 4, 3, 1.5, lr=1, width=1)]),
+    )
+    third, begun = (
+        make_training(tmp_path / "other" / "c", [None, 50.0]),
+        make_search(tmp_path / "d", [trial(0, status="PENDING", lr=1)]),
+    )
     out = analyzed(capsys, first, second, third, begun)
     for run in (first, second, third, begun):
         assert written(run) >= TABLES - {"figures"}
@@ -320,27 +356,55 @@ def test_several_runs_are_each_written_to_their_own_and_compared_beside_the_firs
     assert f"together  {tmp_path}/comparison.html  comparison.csv" in out
     data = of_page(tmp_path, "comparison.html")
     assert [row["cells"][0] for row in data["rows"]] == ["a", "b", "c", "d"]
-    curves = {trace["name"]: trace["y"] for panels in data["charts"].values() for panel in panels for trace in panel["data"]}
+    curves = {
+        trace["name"]: trace["y"]
+        for panels in data["charts"].values()
+        for panel in panels
+        for trace in panel["data"]
+    }
     assert curves == {"a": [5, 4, 3, 2], "b": [5, 4, 3, 1.5], "c": [50]}
 
 
-def test_several_runs_with_an_output_have_a_folder_each_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_runs_with_an_output_have_a_folder_each_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [make_search(tmp_path / "a"), make_training(tmp_path / "b", [None, 50.0])]
     before = [written(run) for run in runs]
     analyzed(capsys, *runs, "--output", tmp_path / "out")
-    assert written(tmp_path / "out") == {"a", "b", "comparison.csv", "comparison.html", "comparison-0.png", "comparison-1.png"}
+    assert written(tmp_path / "out") == {
+        "a",
+        "b",
+        "comparison.csv",
+        "comparison.html",
+        "comparison-0.png",
+        "comparison-1.png",
+    }
     assert written(tmp_path / "out" / "a") == written(tmp_path / "out" / "b") == {*TABLES, "best.json"}
     assert [written(run) for run in runs] == before
 
 
 @pytest.mark.parametrize(
-    "name", ["with blanks", 'quo\'te "s"', "new\nline", "größer 数", "$x^$ <b>&amp;", "-dash", "{braces} %s", "x" * 200]
+    "name",
+    [
+        "with blanks",
+        'quo\'te "s"',
+        "new\nline",
+        "größer 数",
+        "$x^$ <b>&amp;",
+        "-dash",
+        "{braces} %s",
+        "x" * 200,
+    ],
 )
-def test_a_folder_may_be_called_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_folder_may_be_called_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     run = make_search(tmp_path / name)
     assert "best      t_00001: fid 2\n" in analyzed(capsys, run)
     assert len(pd.read_csv(run / "trials.csv")) == 5
-    assert "<b>" not in page(run).partition("<script")[0].replace("<b>1</b>", "").replace("<b>2</b>", "").replace("<b>32</b>", "")
+    assert "<b>" not in page(run).partition("<script")[0].replace("<b>1</b>", "").replace(
+        "<b>2</b>", ""
+    ).replace("<b>32</b>", "")
 
 
 # Wrong input
@@ -356,7 +420,19 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dangling").symlink_to("nowhere")
     (folder / "loop").symlink_to("loop")
     (folder / "elsewhere").mkdir()
-    for name in ("good", "elsewhere/good", "cut", "list", "binary", "bare", "flags", "mode", "taken", "state", "result"):
+    for name in (
+        "good",
+        "elsewhere/good",
+        "cut",
+        "list",
+        "binary",
+        "bare",
+        "flags",
+        "mode",
+        "taken",
+        "state",
+        "result",
+    ):
         make_search(folder / name)
     (folder / "link").symlink_to("good")
     (folder / "cut" / "run.json").write_text('{"program": "tune_g')
@@ -391,36 +467,71 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["x" * 300], ["RUN_DIR must be a run folder, with a run.json, got", "xxx'"]),
         (["no\nsuch"], ["RUN_DIR must be a run folder, with a run.json, got 'no\\nsuch'"]),
         (["no\udcffsuch"], ["RUN_DIR must be a name in UTF-8, got 'no\\udcffsuch'"]),
-        (["{wrong}/good", "--output", "no\udcffsuch"], ["--output must be a name in UTF-8, got 'no\\udcffsuch'"]),
+        (
+            ["{wrong}/good", "--output", "no\udcffsuch"],
+            ["--output must be a name in UTF-8, got 'no\\udcffsuch'"],
+        ),
         (["{wrong}/cut"], ["cut' can't be read; is its run.json broken? (JSONDecodeError"]),
         (["{wrong}/list"], ["list' can't be read; is its run.json broken? (ValueError"]),
         (["{wrong}/binary"], ["binary' can't be read; is its run.json broken? (UnicodeDecodeError"]),
         (["{wrong}/bare"], ["bare' can't be read; is its run.json broken? (KeyError: 'metric')"]),
         (["{wrong}/flags"], ["flags' can't be read; is its run.json broken? (ValueError: flags is None)"]),
         (["{wrong}/mode"], ["mode' can't be read; is its run.json broken? (ValueError: mode is 'best')"]),
-        (["{wrong}/trialless"], ["RUN_DIR must be a run with a trial; this one has none yet, got", "trialless'"]),
-        (["{wrong}/stateless"], ["RUN_DIR must be a run with a trial; this one has none yet, got", "stateless'"]),
+        (
+            ["{wrong}/trialless"],
+            ["RUN_DIR must be a run with a trial; this one has none yet, got", "trialless'"],
+        ),
+        (
+            ["{wrong}/stateless"],
+            ["RUN_DIR must be a run with a trial; this one has none yet, got", "stateless'"],
+        ),
         (["{wrong}/state"], ["state' can't be read", "Is a directory", STATE]),
         (["{wrong}/result"], ["result' can't be read", "Is a directory", "t_00000/result.json"]),
         (["{wrong}/good", "{wrong}/empty"], ["RUN_DIR must be a run folder, with a run.json, got", "empty'"]),
-        (["{wrong}/good", "{wrong}/trialless"], ["RUN_DIR must be a run with a trial; this one has none yet"]),
+        (
+            ["{wrong}/good", "{wrong}/trialless"],
+            ["RUN_DIR must be a run with a trial; this one has none yet"],
+        ),
         (["{wrong}/good", "{wrong}/cut"], ["cut' can't be read"]),
         (["{wrong}/good", "{wrong}/good"], ["RUN_DIR must name each run once"]),
         (["{wrong}/good", "{wrong}/link"], ["RUN_DIR must name each run once"]),
         (["{wrong}/good", "{wrong}/../wrong0/good/"], ["RUN_DIR must name each run once"]),
-        (["{wrong}/good", "{wrong}/elsewhere/good", "--output", "out"], ["--output must be left out for runs of the same name, got 'out'"]),
-        (["{wrong}/good", "--output", "{wrong}/file"], ["--output must be a folder that may be written to, got", "file'"]),
-        (["{wrong}/good", "--output", "{wrong}/file/out"], ["--output must be a folder that may be written to, got", "file/out'"]),
-        (["{wrong}/good", "--output", "{wrong}/dangling"], ["--output must be a folder that may be written to, got", "dangling'"]),
-        (["{wrong}/good", "--output", "{wrong}/loop"], ["--output must be a folder that may be written to, got", "loop'"]),
-        (["{wrong}/good", "--output", "{wrong}/dangling/out"], ["--output must be a folder that may be written to, got", "dangling/out'"]),
+        (
+            ["{wrong}/good", "{wrong}/elsewhere/good", "--output", "out"],
+            ["--output must be left out for runs of the same name, got 'out'"],
+        ),
+        (
+            ["{wrong}/good", "--output", "{wrong}/file"],
+            ["--output must be a folder that may be written to, got", "file'"],
+        ),
+        (
+            ["{wrong}/good", "--output", "{wrong}/file/out"],
+            ["--output must be a folder that may be written to, got", "file/out'"],
+        ),
+        (
+            ["{wrong}/good", "--output", "{wrong}/dangling"],
+            ["--output must be a folder that may be written to, got", "dangling'"],
+        ),
+        (
+            ["{wrong}/good", "--output", "{wrong}/loop"],
+            ["--output must be a folder that may be written to, got", "loop'"],
+        ),
+        (
+            ["{wrong}/good", "--output", "{wrong}/dangling/out"],
+            ["--output must be a folder that may be written to, got", "dangling/out'"],
+        ),
         (["{wrong}/good", "--output", "x" * 300], ["can't be written: File name too long"]),
         (["{wrong}/taken"], ["taken' can't be written: Is a directory"]),
     ],
     ids=lambda value: " ".join(value)[:60].encode("ascii", "backslashreplace").decode(),
 )
 def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
-    wrong: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: list[str], words: list[str]
+    wrong: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    argv: list[str],
+    words: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = {path: path.lstat().st_mtime_ns for path in wrong.rglob("*") if path.name != "taken"}
@@ -440,15 +551,24 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_anything_is_read(
 ) -> None:
     run, other = make_search(tmp_path / "run"), make_search(tmp_path / "other")
     before = written(run)
-    for argv, folder in (([run], run), ([run, "--output", tmp_path / "out"], tmp_path / "out"), ([other, run], run)):
+    for argv, folder in (
+        ([run], run),
+        ([run, "--output", tmp_path / "out"], tmp_path / "out"),
+        ([other, run], run),
+    ):
         with monkeypatch.context() as patched:
             may = os.access
             shut = tmp_path if folder.name == "out" else folder
-            patched.setattr(os, "access", lambda path, mode, shut=shut, may=may: Path(path) != shut and may(path, mode))  # root may write
+            patched.setattr(
+                os, "access", lambda path, mode, shut=shut, may=may: Path(path) != shut and may(path, mode)
+            )  # root may write
             patched.setattr(results, "load", None)
             assert analyze.main([str(word) for word in argv]) == 2
         said = capsys.readouterr()
-        assert (said.out, said.err) == ("", f"analyze.py: --output must be a folder that may be written to, got {str(folder)!r}\n")
+        assert (said.out, said.err) == (
+            "",
+            f"analyze.py: --output must be a folder that may be written to, got {str(folder)!r}\n",
+        )
     assert written(run) == before
     assert not (tmp_path / "out").exists()
 
@@ -461,7 +581,9 @@ def test_a_folder_of_runs_that_may_not_be_written_to_has_no_comparison(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and may(path, mode))
     assert "best " in analyzed(capsys, runs[0])
     assert analyze.main([str(run) for run in runs]) == 2
-    assert f"--output must be a folder that may be written to, got {str(tmp_path)!r}" in capsys.readouterr().err
+    assert (
+        f"--output must be a folder that may be written to, got {str(tmp_path)!r}" in capsys.readouterr().err
+    )
 
 
 def test_a_disk_that_is_full_is_one_line_and_what_was_there_is_still_whole(
@@ -493,7 +615,9 @@ def test_help_is_instant() -> None:
         assert not {"ray", "torch", "pandas", "numpy", "matplotlib", "PIL", "optuna", "plotly", "jinja2"} & set(sys.modules)
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True
+    )
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1
     assert "RUN_DIR" in done.stdout
     assert "--output" in done.stdout
@@ -512,7 +636,12 @@ def test_it_needs_neither_ray_nor_torch(tmp_path: Path) -> None:
 
         sys.meta_path.insert(0, NotInstalled())
         from workflows import analyze
-        from workflows.common import analysis, charts, figures, importances, report, results
+        from workflows.report import write as analysis
+        from workflows.report import charts
+        from workflows.report import png as figures
+        from workflows.report import importances
+        from workflows.report import html as report
+        from workflows import results
         sys.exit(analyze.main(sys.argv[1:]))
     """
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script), *map(str, runs)]
@@ -541,8 +670,21 @@ def wait_for_reports(run_dir: Path, num_reports: int, process: subprocess.Popen[
 def test_a_search_is_analysed_while_it_goes_on_and_once_it_was_killed(
     ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, flags = tmp_path / "run", ("--smoke", "--precision", "fp32", "--num-samples", "4", "--scheduler", "fifo")
-    search = (*flags, "--updates-per-report", "2", "--address", ray_address, "--storage-path", tmp_path, "--name", "run")
+    run, flags = (
+        tmp_path / "run",
+        ("--smoke", "--precision", "fp32", "--num-samples", "4", "--scheduler", "fifo"),
+    )
+    search = (
+        *flags,
+        "--updates-per-report",
+        "2",
+        "--address",
+        ray_address,
+        "--storage-path",
+        tmp_path,
+        "--name",
+        "run",
+    )
     process = start_workflow(tune_gan, *search)
     try:
         wait_for_reports(run, 2, process)
@@ -581,7 +723,7 @@ FAILING = """
     import sys
     from dataclasses import replace
     from workflows import tune_gan
-    from workflows.common import search
+    from workflows.experiment import search
 
     original = search.run
     def run(flags, spec):
@@ -595,7 +737,19 @@ FAILING = """
 def test_a_search_with_a_failed_trial_has_its_reason_in_the_tables_and_the_page(
     ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ("--smoke", "--precision", "fp32", "--num-samples", "2", "--max-updates", "20", "--address", ray_address, "--name", "run")
+    flags = (
+        "--smoke",
+        "--precision",
+        "fp32",
+        "--num-samples",
+        "2",
+        "--max-updates",
+        "20",
+        "--address",
+        ray_address,
+        "--name",
+        "run",
+    )
     command = [sys.executable, "-c", textwrap.dedent(FAILING), *flags, "--storage-path", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 1, done

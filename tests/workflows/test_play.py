@@ -21,9 +21,9 @@ from run_folders import make_run
 from safetensors.torch import save_file
 
 from algorithms.dqn import policy
-from algorithms.policy_files import DESCRIPTION_FILE, WEIGHTS_FILE
+from algorithms.rl.policy_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from workflows import play
-from workflows.common import episodes
+from workflows.experiment import episodes
 
 CARTPOLE = policy.Description(
     env="CartPole-v1",
@@ -35,7 +35,8 @@ CARTPOLE = policy.Description(
     num_env_steps_sampled_lifetime=5000,
 )
 needs_video = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("av", "pygame")), reason="needs the extra `video`: make install"
+    any(importlib.util.find_spec(name) is None for name in ("av", "pygame")),
+    reason="needs the extra `video`: make install",
 )
 
 
@@ -47,12 +48,16 @@ def save(checkpoint: Path, description: policy.Description = CARTPOLE, sign: flo
         for weight in network.parameters():
             weight.zero_()
         if description.obs_size == 4:
-            network.layers[-1].weight[1] = sign * torch.tensor([0.1, 0.5, 2.0, 1.0])  # right iff their sum > 0
+            network.layers[-1].weight[1] = sign * torch.tensor(
+                [0.1, 0.5, 2.0, 1.0]
+            )  # right iff their sum > 0
     save_file(network.state_dict(), checkpoint / WEIGHTS_FILE)
     (checkpoint / DESCRIPTION_FILE).write_text(description.to_json())
 
 
-def make(folder: Path, description: policy.Description = CARTPOLE, sign: float = 1.0, program: str = "train_dqn") -> Path:
+def make(
+    folder: Path, description: policy.Description = CARTPOLE, sign: float = 1.0, program: str = "train_dqn"
+) -> Path:
     """Make a run whose older checkpoint has a policy that does badly."""
     run = make_run(folder, [{"trial_id": "a_00000", "status": "RUNNING", "config": {}}])
     record = json.loads((run / "run.json").read_text()) | {"program": program}
@@ -119,21 +124,29 @@ def played(run: Path, *flags: str, capsys: pytest.CaptureFixture[str]) -> list[s
 def numbers(line: str) -> tuple[float, float, int]:
     """Return mean, standard deviation and number of episodes of a last line."""
     mean, std, episodes = line.split(" ")
-    return float(mean.removeprefix("mean_return=")), float(std.removeprefix("std=")), int(episodes.removeprefix("episodes="))
+    return (
+        float(mean.removeprefix("mean_return=")),
+        float(std.removeprefix("std=")),
+        int(episodes.removeprefix("episodes=")),
+    )
 
 
 def test_it_knows_what_the_module_that_it_does_not_import_says() -> None:
     assert play.POLICY_FILE == DESCRIPTION_FILE
 
 
-def test_a_policy_that_balances_gets_500_from_the_newest_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_policy_that_balances_gets_500_from_the_newest_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, last = played(make(tmp_path / "run"), "--episodes", "20", capsys=capsys)
     assert first == "CartPole-v1: trial a_00000, checkpoint_000010, after 5000 env steps, greedy"
     assert numbers(last) == (500, 0, 20)
     assert os.listdir() == ["run"]
 
 
-def test_one_that_pushes_the_wrong_way_falls_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_that_pushes_the_wrong_way_falls_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mean, std, episodes = numbers(played(make(tmp_path / "run", sign=-1.0), capsys=capsys)[-1])
     assert 8 < mean < 11
     assert std < 2
@@ -146,7 +159,9 @@ def test_a_seed_fixes_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert first == again != other
 
 
-@pytest.mark.parametrize(("episodes", "mean"), [(32, (2 * 100 + 30) / 32), (17, (2 * 100 + 15) / 17), (1, 100)])
+@pytest.mark.parametrize(
+    ("episodes", "mean"), [(32, (2 * 100 + 30) / 32), (17, (2 * 100 + 15) / 17), (1, 100)]
+)
 def test_every_environment_plays_its_share_so_that_short_episodes_are_not_preferred(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], episodes: int, mean: float
 ) -> None:
@@ -156,18 +171,24 @@ def test_every_environment_plays_its_share_so_that_short_episodes_are_not_prefer
     assert played(run, "--episodes", str(episodes), capsys=capsys)[-1] == expected
 
 
-def test_what_takes_long_says_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_long_says_how_far_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(episodes, "PROGRESS_S", 0.0)
     lines = played(make(tmp_path / "run", sign=-1.0), "--episodes", "3", capsys=capsys)
     assert lines[1] == "0 of 3 episodes after 0 s"
     assert numbers(lines[-1])[2] == 3
 
 
-def test_the_trial_is_named_where_there_are_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_trial_is_named_where_there_are_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make(tmp_path / "run")
     save(run / "a_00001" / "checkpoint_000000", sign=-1.0)
     (run / "a_00002" / "checkpoint_000000").mkdir(parents=True)
-    assert "trial a_00001, checkpoint_000000" in played(run, "--trial", "1", "--episodes", "1", capsys=capsys)[0]
+    assert (
+        "trial a_00001, checkpoint_000000" in played(run, "--trial", "1", "--episodes", "1", capsys=capsys)[0]
+    )
     for flags, words in (
         ([], "--trial must be given: one of the trials with a policy (a_00000, a_00001)"),
         (["--trial", "00002"], "--trial '00002' fits none of the trials with a policy (a_00000, a_00001)"),
@@ -177,7 +198,9 @@ def test_the_trial_is_named_where_there_are_several(tmp_path: Path, capsys: pyte
         assert words in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_has_only_begun_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_that_has_only_begun_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make(tmp_path / "run")
     (run / "a_00000" / "checkpoint_000011").mkdir()
     assert "checkpoint_000010" in played(run, "--episodes", "1", capsys=capsys)[0]
@@ -194,7 +217,9 @@ def frames(path: str) -> Iterator[np.ndarray]:
         with Image.open(path) as picture:
             for i in range(getattr(picture, "n_frames", 1)):
                 picture.seek(i)
-                yield from itertools.repeat(np.asarray(picture.convert("RGB")), round(picture.info["duration"] / 20))  # equal ones are one
+                yield from itertools.repeat(
+                    np.asarray(picture.convert("RGB")), round(picture.info["duration"] / 20)
+                )  # equal ones are one
     else:
         with av.open(path) as container:
             yield from (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
@@ -202,7 +227,9 @@ def frames(path: str) -> Iterator[np.ndarray]:
 
 @needs_video
 @pytest.mark.parametrize("name", ["a.mp4", "b.GIF"])
-def test_a_video_shows_a_whole_episode_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_video_shows_a_whole_episode_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     run = make(tmp_path / "run", sign=-1.0)
     (tmp_path / name).write_text("something else, which is replaced")
     without = played(run, "--seed", "3", capsys=capsys)
@@ -219,8 +246,12 @@ def test_a_video_shows_a_whole_episode_of_its_own(tmp_path: Path, capsys: pytest
 
 
 @needs_video
-def test_an_env_class_is_drawn_with_odd_sizes_cut_to_even_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    played(make(tmp_path / "run", of(f"{__name__}.Uneven")), "--episodes", "1", "--video", "a.mp4", capsys=capsys)
+def test_an_env_class_is_drawn_with_odd_sizes_cut_to_even_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played(
+        make(tmp_path / "run", of(f"{__name__}.Uneven")), "--episodes", "1", "--video", "a.mp4", capsys=capsys
+    )
     dark, bright = frames("a.mp4")
     assert dark.shape == (30, 40, 3)
     assert abs(dark.mean() - 0) < 5
@@ -233,7 +264,10 @@ def test_without_the_extra_it_says_how_to_get_it_before_anything_is_looked_at(
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.setitem(sys.modules, "pygame", None)
     assert play.main(["no run folder", "--video", "a.mp4"]) == 2
-    assert capsys.readouterr().err == "play.py: --video needs av and pygame: pip install 'ray-training-workflows[video]'\n"
+    assert (
+        capsys.readouterr().err
+        == "play.py: --video needs av and pygame: pip install 'ray-training-workflows[video]'\n"
+    )
 
 
 @needs_video
@@ -248,7 +282,10 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(
     (tmp_path / name).write_text("old")
     monkeypatch.setattr(Path, "replace", full)
     assert play.main([str(run), "--video", name]) == 2
-    assert capsys.readouterr().err == f"play.py: {tmp_path / name} can't be written (OSError: [Errno 28] No space left on device)\n"
+    assert (
+        capsys.readouterr().err
+        == f"play.py: {tmp_path / name} can't be written (OSError: [Errno 28] No space left on device)\n"
+    )
     assert sorted(os.listdir()) == sorted(["run", name])
     assert (tmp_path / name).read_text() == "old"
 
@@ -257,13 +294,20 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"shape": [4, 4]}, "the episode can't be drawn (TypeError: in render_mode 'rgb_array' the env gives no uint8 [height, width, 3]"),
+        (
+            {"shape": [4, 4]},
+            "the episode can't be drawn (TypeError: in render_mode 'rgb_array' the env gives no uint8 [height, width, 3]",
+        ),
         ({"fails": True}, "the episode can't be drawn (OSError: the simulator is gone)"),
         ({"shape": [1, 1, 3]}, "a.mp4 can't be written ("),
     ],
 )
-def test_what_can_not_be_drawn_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], config: dict[str, Any], words: str) -> None:
-    assert play.main([str(make(tmp_path / "run", of(f"{__name__}.Uneven", **config))), "--video", "a.mp4"]) == 2
+def test_what_can_not_be_drawn_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: dict[str, Any], words: str
+) -> None:
+    assert (
+        play.main([str(make(tmp_path / "run", of(f"{__name__}.Uneven", **config))), "--video", "a.mp4"]) == 2
+    )
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -275,7 +319,10 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_anything_is_loade
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     assert play.main(["no run folder, which is looked at later", "--video", "a.mp4"]) == 2
-    assert "--video must be a file in a folder that exists and may be written to, got 'a.mp4'" in capsys.readouterr().err
+    assert (
+        "--video must be a file in a folder that exists and may be written to, got 'a.mp4'"
+        in capsys.readouterr().err
+    )
 
 
 # Wrong input
@@ -290,13 +337,18 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_anything_is_loade
         (["--banana"], "--banana"),
         (["--video", "a.avi"], "--video must end in .mp4 or .gif, got 'a.avi'"),
         (["--video", ""], "--video must end in .mp4 or .gif, got ''"),
-        (["--video", "nowhere/a.mp4"], "--video must be a file in a folder that exists and may be written to, got 'nowhere/a.mp4'"),
+        (
+            ["--video", "nowhere/a.mp4"],
+            "--video must be a file in a folder that exists and may be written to, got 'nowhere/a.mp4'",
+        ),
         (["--video", "run/taken.gif"], "--video must be a file in a folder that exists"),
         (["--trial", "9"], "--trial '9' fits none of the trials with a policy (a_00000)"),
     ],
     ids=" ".join,
 )
-def test_a_wrong_flag_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str) -> None:
+def test_a_wrong_flag_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
     (make(tmp_path / "run") / "taken.gif").mkdir()
     refused(["run", *flags], words, capsys)
 
@@ -311,7 +363,9 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest
         ('{"program": "tune_gan"}', "run is a run of tune_gan, which has no policy; play.py knows train_dqn"),
     ],
 )
-def test_what_is_no_run_with_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, words: str) -> None:
+def test_what_is_no_run_with_a_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, words: str
+) -> None:
     run_file = make(tmp_path / "run") / "run.json"
     run_file.unlink() if text is None else run_file.write_text(text)
     refused(["run"], words, capsys)
@@ -344,7 +398,9 @@ def test_a_run_that_has_saved_nothing_yet(tmp_path: Path, capsys: pytest.Capture
     ],
     ids=str,
 )
-def test_a_broken_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, content: Any) -> None:
+def test_a_broken_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, content: Any
+) -> None:
     path = make(tmp_path / "run") / "a_00000" / "checkpoint_000010" / file
     if content is None:
         path.unlink()
@@ -407,7 +463,16 @@ def test_it_plays_without_ray_and_helps_without_anything_heavy(tmp_path: Path) -
         assert play.main(sys.argv[1:]) == 0
         assert "ray" not in sys.modules
     """
-    command = [sys.executable, "-W", "error", "-c", "if True:" + script, str(make(tmp_path / "run")), "--episodes", "1"]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        "if True:" + script,
+        str(make(tmp_path / "run")),
+        "--episodes",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "RUN_DIR" in done.stdout

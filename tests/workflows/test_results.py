@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import GREEDY, STATE, line, make_run, make_training, state, trial
 
-from workflows.common import analysis, results
-from workflows.common.metrics import mode_of
+from workflows import results
+from workflows.report import write as analysis
+from workflows.runs.metrics import mode_of
 
 
 @pytest.fixture
@@ -23,8 +24,18 @@ def run(tmp_path: Path) -> Path:
     folder = make_run(
         tmp_path / "run",
         [
-            {"trial_id": "t_1", "status": "TERMINATED", "config": {"lr": 3}, "reports": line(1, 9) + line(2, 1.0)},
-            {"trial_id": "t_0", "status": "TERMINATED", "config": {"lr": 1}, "reports": "".join(line(i, 9 - i) for i in (1, 2, 3, 4))},
+            {
+                "trial_id": "t_1",
+                "status": "TERMINATED",
+                "config": {"lr": 3},
+                "reports": line(1, 9) + line(2, 1.0),
+            },
+            {
+                "trial_id": "t_0",
+                "status": "TERMINATED",
+                "config": {"lr": 1},
+                "reports": "".join(line(i, 9 - i) for i in (1, 2, 3, 4)),
+            },
             {"trial_id": "t_2", "status": "ERROR", "config": {"lr": 5}, "reports": line(1, 8)},
             {
                 "trial_id": "t_3",
@@ -33,7 +44,12 @@ def run(tmp_path: Path) -> Path:
                 "reports": line(1, 7) + line(2, 5) + line(2, 6) + '{"training_iter',
             },
             {"trial_id": "t_4", "status": "PENDING", "config": {"lr": 8}},
-            {"trial_id": "t_5", "status": "TERMINATED", "config": {"lr": 9}, "reports": "".join(line(i, 6 - i) for i in (1, 2, 3, 4))},
+            {
+                "trial_id": "t_5",
+                "status": "TERMINATED",
+                "config": {"lr": 9},
+                "reports": "".join(line(i, 6 - i) for i in (1, 2, 3, 4)),
+            },
         ],
     )
     (folder / "t_2" / "error.txt").write_text(
@@ -53,10 +69,14 @@ def test_trials_are_a_row_each_in_their_order_with_the_truth_where_nothing_is_kn
     assert trials["error"].isna().sum() == 5
     assert list(trials["config/lr"]) == [1, 3, 5, 7, 8, 9]
     assert list(trials["baseline"]) == [True, False, False, False, False, False]
-    assert trials.loc["t_3", "fid"] == 6  # the report that was written last counts, and the one cut off does not
+    assert (
+        trials.loc["t_3", "fid"] == 6
+    )  # the report that was written last counts, and the one cut off does not
     assert np.isnan(trials.loc["t_4", "fid"])
     assert np.isnan(trials.loc["t_4", "iteration"])
-    assert trials.loc["t_5", "checkpoint"] == str(run / "t_5" / "checkpoint_000009")  # an empty folder is no checkpoint
+    assert trials.loc["t_5", "checkpoint"] == str(
+        run / "t_5" / "checkpoint_000009"
+    )  # an empty folder is no checkpoint
     assert pd.isna(trials.loc["t_0", "checkpoint"])
     assert pd.api.types.is_numeric_dtype(trials["fid"])
     assert "pid" not in trials
@@ -94,7 +114,10 @@ def test_tables_are_written_and_read_back(run: Path) -> None:
 
 
 def test_a_run_without_a_finished_trial_has_no_best(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", [{"trial_id": "t_0", "status": "RUNNING", "config": {"lr": 1}, "reports": line(1, 3)}])
+    run = make_run(
+        tmp_path / "run",
+        [{"trial_id": "t_0", "status": "RUNNING", "config": {"lr": 1}, "reports": line(1, 3)}],
+    )
     analysis.write_tables(results.load(run), run)
     assert not (run / "best.json").exists()
     assert len(pd.read_csv(run / "trials.csv")) == 1
@@ -133,7 +156,9 @@ def test_a_run_that_never_started_has_empty_tables(tmp_path: Path) -> None:
     ids=lambda garbage: repr(garbage[:40]),
 )
 @pytest.mark.parametrize("where", ["before", "between", "after"])
-def test_a_line_that_is_no_report_is_left_out_and_the_others_stay(tmp_path: Path, garbage: bytes, where: str) -> None:
+def test_a_line_that_is_no_report_is_left_out_and_the_others_stay(
+    tmp_path: Path, garbage: bytes, where: str
+) -> None:
     run = make_run(tmp_path / "run", [trial(0, lr=1)])
     good = [line(1, 9.0).encode().rstrip(), line(2, 8.0).encode().rstrip()]
     good.insert({"before": 0, "between": 1, "after": 2}[where], garbage)
@@ -145,7 +170,9 @@ def test_a_line_that_is_no_report_is_left_out_and_the_others_stay(tmp_path: Path
 
 
 def test_a_result_file_of_nothing_but_garbage_is_a_trial_without_a_report(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", [trial(0, 3, lr=1), trial(1, 4, lr=2), trial(2, lr=3), trial(3, 1, lr=4)])
+    run = make_run(
+        tmp_path / "run", [trial(0, 3, lr=1), trial(1, 4, lr=2), trial(2, lr=3), trial(3, 1, lr=4)]
+    )
     (run / "t_00000" / "result.json").write_bytes(bytes(range(256)) * 40)
     (run / "t_00002" / "result.json").unlink()
     shutil.rmtree(run / "t_00003")
@@ -163,7 +190,10 @@ def test_a_result_file_of_nothing_but_garbage_is_a_trial_without_a_report(tmp_pa
         (b"", "unknown: no error.txt"),
         (b"  \n\n", "unknown: no error.txt"),
         (b"it just ended\n", "it just ended"),
-        (b"Traceback\n  File x\nValueError: first\n\nray.exceptions.RayTaskError(Oops): ray::x()\na.b.Oops: second\n", "Oops: second"),
+        (
+            b"Traceback\n  File x\nValueError: first\n\nray.exceptions.RayTaskError(Oops): ray::x()\na.b.Oops: second\n",
+            "Oops: second",
+        ),
         (b"ray.exceptions.OutOfMemoryError: Task was killed\n", "OutOfMemoryError: Task was killed"),
         (b"a.b.Oops: its message\n  goes on in a second line\n", "Oops: its message"),
         ("ValueError: größer als 数\n".encode(), "ValueError: größer als 数"),
@@ -171,7 +201,9 @@ def test_a_result_file_of_nothing_but_garbage_is_a_trial_without_a_report(tmp_pa
     ],
     ids=repr,
 )
-def test_the_reason_of_a_failed_trial_is_the_line_that_names_the_exception(tmp_path: Path, text: bytes | None, error: str) -> None:
+def test_the_reason_of_a_failed_trial_is_the_line_that_names_the_exception(
+    tmp_path: Path, text: bytes | None, error: str
+) -> None:
     run = make_run(tmp_path / "run", [trial(0, 5, status="ERROR", lr=1), trial(1, 5, lr=1)])
     for name in ("t_00000", "t_00001"):
         if text is not None:
@@ -182,15 +214,23 @@ def test_the_reason_of_a_failed_trial_is_the_line_that_names_the_exception(tmp_p
 
 
 def test_a_trial_that_began_after_the_last_save_is_running(tmp_path: Path) -> None:
-    trials = [trial(0, 5, 4, 3, 2, lr=1), trial(1, 7, lr=2) | {"saved": False}, trial(2, lr=3) | {"saved": False}]
+    trials = [
+        trial(0, 5, 4, 3, 2, lr=1),
+        trial(1, 7, lr=2) | {"saved": False},
+        trial(2, lr=3) | {"saved": False},
+    ]
     table = results.load_trials(make_run(tmp_path / "run", trials))
     assert list(table["status"]) == ["TERMINATED", "RUNNING", "RUNNING"]
     assert list(table["config/lr"]) == [1, 2, 3]
     np.testing.assert_array_equal(table["fid"], [2, 7, np.nan])
 
 
-@pytest.mark.parametrize("params", [b"", b'{"lr": 0.', b"[]", b"5", b"null", b'"lr"', b"\xff\x00\x80", b'[["lr", 1]]'], ids=repr)
-def test_a_trial_of_which_nothing_is_known_but_a_broken_params_file_is_left_out(tmp_path: Path, params: bytes) -> None:
+@pytest.mark.parametrize(
+    "params", [b"", b'{"lr": 0.', b"[]", b"5", b"null", b'"lr"', b"\xff\x00\x80", b'[["lr", 1]]'], ids=repr
+)
+def test_a_trial_of_which_nothing_is_known_but_a_broken_params_file_is_left_out(
+    tmp_path: Path, params: bytes
+) -> None:
     run = make_run(tmp_path / "run", [trial(0, 5, lr=1), trial(1, 7, lr=2) | {"saved": False}])
     (run / "t_00001" / "params.json").write_bytes(params)
     assert list(results.load_trials(run)["trial_id"]) == ["t_00000"]
@@ -206,7 +246,9 @@ BROKEN = {
     "without trials": b"{}",
     "trials of another kind": b'{"trial_data": [1, 2]}',
     "trials cut short": b'{"trial_data": [["{", ""]]}',
-    "trials without a status": json.dumps({"trial_data": [[json.dumps({"trial_id": "t_00000", "config": {}}), ""]]}).encode(),
+    "trials without a status": json.dumps(
+        {"trial_data": [[json.dumps({"trial_id": "t_00000", "config": {}}), ""]]}
+    ).encode(),
     "trials without a config": json.dumps(
         {"trial_data": [[json.dumps({"trial_id": "t", "status": "ERROR", "config": None}), ""]]}
     ).encode(),
@@ -218,7 +260,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_without_a_whole_state_every_trial_with_a_folder_is_running(tmp_path: Path, broken: str) -> None:
-    run = make_run(tmp_path / "run", [trial(0, 5, 4, 3, 2, lr=1) | {"saved": False}, trial(1, 7, lr=2) | {"saved": False}])
+    run = make_run(
+        tmp_path / "run",
+        [trial(0, 5, 4, 3, 2, lr=1) | {"saved": False}, trial(1, 7, lr=2) | {"saved": False}],
+    )
     (run / STATE).unlink()
     if (blob := BROKEN[broken]) is not None:
         (run / STATE).write_bytes(blob)
@@ -240,9 +285,13 @@ def test_a_broken_state_is_read_from_its_saved_copy(tmp_path: Path, broken: str)
     assert list(results.load_trials(run)["status"]) == ["TERMINATED", "ERROR"]
 
 
-def test_the_newest_state_counts_and_then_its_copy_before_the_state_of_an_earlier_session(tmp_path: Path) -> None:
+def test_the_newest_state_counts_and_then_its_copy_before_the_state_of_an_earlier_session(
+    tmp_path: Path,
+) -> None:
     newer = STATE.replace("2026-01-01", "2026-01-02")
-    old, new, newest = ([trial(0, 5, 4, 3, 2, status=status, lr=1)] for status in ("PENDING", "RUNNING", "TERMINATED"))
+    old, new, newest = (
+        [trial(0, 5, 4, 3, 2, status=status, lr=1)] for status in ("PENDING", "RUNNING", "TERMINATED")
+    )
     run = make_run(tmp_path / "run", old)
     (run / ".saved").mkdir()
     (run / ".saved" / newer).write_text(state(new))
@@ -254,7 +303,9 @@ def test_the_newest_state_counts_and_then_its_copy_before_the_state_of_an_earlie
     assert results.load_trials(run)["status"].item() == "PENDING"
 
 
-def test_a_checkpoint_that_is_deleted_while_it_is_looked_for_is_not_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_is_deleted_while_it_is_looked_for_is_not_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path / "run", [trial(0, 5, lr=1)])
     for number in (1, 2):
         (run / "t_00000" / f"checkpoint_{number:06d}").mkdir()
@@ -275,7 +326,17 @@ def test_a_checkpoint_that_is_deleted_while_it_is_looked_for_is_not_the_newest(t
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "5", "null", *(json.dumps({name: 7.5}) for name in ("flags", "preset", "baseline", "metric", "mode", "num_reports"))],
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        "null",
+        *(
+            json.dumps({name: 7.5})
+            for name in ("flags", "preset", "baseline", "metric", "mode", "num_reports")
+        ),
+    ],
 )
 def test_a_folder_whose_record_is_no_record_is_no_run(tmp_path: Path, text: str) -> None:
     run = make_run(tmp_path / "run", [trial(0, 5, lr=1)])
@@ -292,7 +353,13 @@ def test_a_folder_whose_record_is_no_record_is_no_run(tmp_path: Path, text: str)
 # Figures and their kinds
 
 
-NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**6), 10**6) | st.none() | st.just("null") | st.just("absent")
+NUMBERS = (
+    st.floats(allow_nan=True, allow_infinity=True)
+    | st.integers(-(10**6), 10**6)
+    | st.none()
+    | st.just("null")
+    | st.just("absent")
+)
 
 
 @settings(deadline=None, max_examples=60)
@@ -301,15 +368,26 @@ def test_the_last_value_is_of_the_last_report_and_the_best_is_the_least_or_great
     tmp_path_factory: pytest.TempPathFactory, written: list[tuple[int, Any]], mode: str
 ) -> None:
     texts = [
-        json.dumps({"training_iteration": iteration, "config": {}} | ({} if value == "absent" else {"fid": value})) + "\n"
+        json.dumps(
+            {"training_iteration": iteration, "config": {}} | ({} if value == "absent" else {"fid": value})
+        )
+        + "\n"
         for iteration, value in written
     ]
-    whole = {"trial_id": "t_00001", "status": "TERMINATED", "config": {}, "reports": line(1, 1.0)}  # so that there is such a metric
+    whole = {
+        "trial_id": "t_00001",
+        "status": "TERMINATED",
+        "config": {},
+        "reports": line(1, 1.0),
+    }  # so that there is such a metric
     one = {"trial_id": "t_00000", "status": "RUNNING", "config": {}, "reports": "".join(texts)}
     run = results.load(make_run(tmp_path_factory.mktemp("runs") / "run", [one, whole], mode=mode))
 
     reports = dict(written)  # the one that was written last counts
-    numbers = {iteration: float(value) if isinstance(value, int | float) else math.nan for iteration, value in reports.items()}
+    numbers = {
+        iteration: float(value) if isinstance(value, int | float) else math.nan
+        for iteration, value in reports.items()
+    }
     history = run.history[run.history["trial_id"] == "t_00000"]
     assert list(history["iteration"]) == sorted(numbers)
     np.testing.assert_array_equal(history["fid"], [numbers[iteration] for iteration in sorted(numbers)])
@@ -322,14 +400,36 @@ def test_the_last_value_is_of_the_last_report_and_the_best_is_the_least_or_great
 
 
 def test_columns_of_numbers_are_numbers_and_the_others_are_what_they_were(tmp_path: Path) -> None:
-    more = {"whole": 3, "flag": True, "word": "größer 数", "seldom": None, "pair": [1, 2], "deep": {"er": {"loss": 0.5}}, "never": None}
+    more = {
+        "whole": 3,
+        "flag": True,
+        "word": "größer 数",
+        "seldom": None,
+        "pair": [1, 2],
+        "deep": {"er": {"loss": 0.5}},
+        "never": None,
+    }
     later = more | {"whole": 4, "seldom": 7.5, "pair": [3], "mixed": "null", "huge": 10**400, "late": [5]}
     reports = line(1, 9.0, **more, mixed=2, huge=1) + line(2, 8.0, **later)
     config = {"lr": 0.5, "layers": [64, 64], "name": "数", "on": True, "off": None, "grad_clip": math.inf}
-    run = make_run(tmp_path / "run", [{"trial_id": "t_00000", "status": "TERMINATED", "config": config, "reports": reports}])
+    run = make_run(
+        tmp_path / "run",
+        [{"trial_id": "t_00000", "status": "TERMINATED", "config": config, "reports": reports}],
+    )
     history, trials = results.load_history(run), results.load_trials(run)
     for table in (history, trials):
-        for name in ("iteration", "fid", "whole", "seldom", "deep/er/loss", "never", "mixed", "huge", "flag", "config/lr"):
+        for name in (
+            "iteration",
+            "fid",
+            "whole",
+            "seldom",
+            "deep/er/loss",
+            "never",
+            "mixed",
+            "huge",
+            "flag",
+            "config/lr",
+        ):
             assert pd.api.types.is_numeric_dtype(table[name]), name
     assert history["whole"].dtype == np.int64
     np.testing.assert_array_equal(history["seldom"], [np.nan, 7.5])
@@ -366,9 +466,14 @@ def test_reports_in_any_order_and_written_twice_count_once_each_as_written_last(
     assert results.load_trials(run)["fid"].item() == 4
 
 
-def test_a_config_that_changed_on_the_way_is_the_last_in_the_trials_and_the_reports_own_in_the_history(tmp_path: Path) -> None:
+def test_a_config_that_changed_on_the_way_is_the_last_in_the_trials_and_the_reports_own_in_the_history(
+    tmp_path: Path,
+) -> None:
     reports = line(1, 9.0, config={"lr": 0.1}) + line(2, 8.0, config={"lr": 0.2})
-    run = make_run(tmp_path / "run", [{"trial_id": "t_00000", "status": "RUNNING", "config": {"lr": 0.3}, "reports": reports}])
+    run = make_run(
+        tmp_path / "run",
+        [{"trial_id": "t_00000", "status": "RUNNING", "config": {"lr": 0.3}, "reports": reports}],
+    )
     assert list(results.load_history(run)["config/lr"]) == [0.1, 0.2]
     assert results.load_trials(run)["config/lr"].item() == 0.3
 
@@ -383,9 +488,20 @@ def test_hyperparameters_are_the_presets_where_they_were_not_searched(tmp_path: 
 
 
 def test_a_metric_that_is_called_as_one_of_our_columns_gets_a_name_of_its_own(tmp_path: Path) -> None:
-    named = {"status": "fine", "error": 0.5, "checkpoint": 3, "baseline": 2.0, "iteration": 99, "best/fid": 8.0}
+    named = {
+        "status": "fine",
+        "error": 0.5,
+        "checkpoint": 3,
+        "baseline": 2.0,
+        "iteration": 99,
+        "best/fid": 8.0,
+    }
     run = make_run(
-        tmp_path / "run", [trial(0, lr=1) | {"reports": json.dumps({"training_iteration": 1, "fid": 4.0, "config": {}, **named})}]
+        tmp_path / "run",
+        [
+            trial(0, lr=1)
+            | {"reports": json.dumps({"training_iteration": 1, "fid": 4.0, "config": {}, **named})}
+        ],
     )
     row = results.load_trials(run).iloc[0]
     assert (row["status"], row["iteration"], row["fid"], row["best/fid"]) == ("TERMINATED", 1, 4, 4)
@@ -397,7 +513,11 @@ def test_a_metric_that_is_called_as_one_of_our_columns_gets_a_name_of_its_own(tm
 
 
 def test_of_equal_scores_the_first_trial_is_the_best_whichever_way_is_better(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", [trial(0, 5, lr=1), trial(1, 3, lr=2), trial(2, 3, lr=3), trial(3, 5, lr=4)], max_updates=10)
+    run = make_run(
+        tmp_path / "run",
+        [trial(0, 5, lr=1), trial(1, 3, lr=2), trial(2, 3, lr=3), trial(3, 5, lr=4)],
+        max_updates=10,
+    )
     least, greatest = results.best(run, "fid", "min"), results.best(run, "fid", "max")
     assert least is not None
     assert greatest is not None
@@ -407,7 +527,12 @@ def test_of_equal_scores_the_first_trial_is_the_best_whichever_way_is_better(tmp
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_a_score_that_is_no_finite_number_is_never_the_best(tmp_path: Path, score: float, mode: Any) -> None:
-    run = make_run(tmp_path / "run", [trial(0, score, lr=1), trial(1, 3, lr=2), trial(2, score, lr=3)], max_updates=10, mode=mode)
+    run = make_run(
+        tmp_path / "run",
+        [trial(0, score, lr=1), trial(1, 3, lr=2), trial(2, score, lr=3)],
+        max_updates=10,
+        mode=mode,
+    )
     best = results.best(run, "fid", mode)
     assert best is not None
     assert best["trial_id"] == "t_00001"
@@ -424,7 +549,9 @@ def test_a_metric_that_is_no_number_has_no_best(tmp_path: Path, score: Any) -> N
     assert results.best(run, "trial_id", "min") is None
 
 
-def test_a_trial_that_was_stopped_or_failed_at_full_length_or_still_runs_is_not_the_best(tmp_path: Path) -> None:
+def test_a_trial_that_was_stopped_or_failed_at_full_length_or_still_runs_is_not_the_best(
+    tmp_path: Path,
+) -> None:
     made = [
         trial(0, 9, 8, 7, 6, lr=1),
         trial(1, 4, 3, 2, lr=2),
@@ -442,7 +569,10 @@ def test_a_trial_that_was_stopped_or_failed_at_full_length_or_still_runs_is_not_
 
 
 def test_a_training_ran_to_its_end_if_it_ended(tmp_path: Path) -> None:
-    ended, running = make_training(tmp_path / "a", [None, 20.0]), make_training(tmp_path / "b", [None, 20.0], status="RUNNING")
+    ended, running = (
+        make_training(tmp_path / "a", [None, 20.0]),
+        make_training(tmp_path / "b", [None, 20.0], status="RUNNING"),
+    )
     best = results.best(ended, GREEDY, "max")
     assert best is not None
     assert best[GREEDY] == 20
@@ -477,7 +607,11 @@ def test_a_metric_is_better_high_or_low_or_neither(column: str, mode: str | None
 def test_the_best_of_every_metric_that_is_better_high_or_low_and_of_no_other(tmp_path: Path) -> None:
     reports = line(1, 9.0, nll=3.0, elbo=-5.0, loss=1.0) + line(2, 8.0, nll=4.0, elbo=-6.0, loss=0.5)
     row = results.load_trials(make_run(tmp_path / "run", [trial(0, lr=1) | {"reports": reports}])).iloc[0]
-    assert {name: row[name] for name in row.index if str(name).startswith("best/")} == {"best/fid": 8, "best/nll": 3, "best/elbo": -5}
+    assert {name: row[name] for name in row.index if str(name).startswith("best/")} == {
+        "best/fid": 8,
+        "best/nll": 3,
+        "best/elbo": -5,
+    }
 
 
 # Several runs
@@ -492,19 +626,34 @@ def test_runs_compare_by_what_came_of_them_and_what_is_missing_is_missing(tmp_pa
     training = make_training(tmp_path / "training", [None, 20.0, None, 50.0])
     begun = make_run(tmp_path / "begun", [trial(0, status="RUNNING", lr=1)])
     empty = make_run(tmp_path / "empty", [])
-    timeless = make_run(tmp_path / "timeless", [trial(0, status="RUNNING", lr=1) | {"reports": line(1, 3, time_total_s=None)}])
+    timeless = make_run(
+        tmp_path / "timeless", [trial(0, status="RUNNING", lr=1) | {"reports": line(1, 3, time_total_s=None)}]
+    )
     table = results.compare([search, results.load(training), str(begun), empty, timeless]).set_index("run")
     assert list(table.index) == ["search", "training", "begun", "empty", "timeless"]
     assert np.isnan(table.loc["timeless", "time_total_s"])
     of_search = table.loc["search"]
-    assert of_search[["program", "env_or_dataset", "seed", "metric", "mode"]].tolist() == ["tune_gan", "mnist", 5, "fid", "min"]
+    assert of_search[["program", "env_or_dataset", "seed", "metric", "mode"]].tolist() == [
+        "tune_gan",
+        "mnist",
+        5,
+        "fid",
+        "min",
+    ]
     assert of_search[["trials", "terminated", "failed"]].tolist() == [4, 2, 1]
     assert of_search[["best_trial", "value", "baseline_value"]].tolist() == ["t_00001", 2, 6]
     assert of_search[["iterations", "time_total_s"]].tolist() == [9, 8 + 8 + 2]
-    assert table.loc["training", ["program", "env_or_dataset", "value", "mode"]].tolist() == ["train_dqn", "CartPole-v1", 50, "max"]
+    assert table.loc["training", ["program", "env_or_dataset", "value", "mode"]].tolist() == [
+        "train_dqn",
+        "CartPole-v1",
+        50,
+        "max",
+    ]
     assert np.isnan(table.loc["training", "baseline_value"]), "a training has none"
     for name in ("begun", "empty"):
-        assert table.loc[name, ["value", "baseline_value", "time_total_s", "best_trial"]].isna().all(), "not zero"
+        assert table.loc[name, ["value", "baseline_value", "time_total_s", "best_trial"]].isna().all(), (
+            "not zero"
+        )
         assert table.loc[name, ["terminated", "failed", "iterations"]].tolist() == [0, 0, 0]
     for name in ("value", "baseline_value", "time_total_s", "trials", "iterations"):
         assert pd.api.types.is_numeric_dtype(table[name])
@@ -518,7 +667,9 @@ def test_the_baselines_score_is_missing_until_it_ran_to_its_end(tmp_path: Path) 
 # Files
 
 
-def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
@@ -543,7 +694,9 @@ def test_unicode_and_lists_survive_the_tables(tmp_path: Path) -> None:
 
 def test_the_best_trials_config_is_as_it_was(tmp_path: Path) -> None:
     config = {"lr": 0.5, "layers": [64, 64], "name": "数", "on": True, "off": None, "whole": 3}
-    run = make_run(tmp_path / "run", [trial(0, 3, **config), trial(1, 4, **config | {"off": 0.5})], max_updates=10)
+    run = make_run(
+        tmp_path / "run", [trial(0, 3, **config), trial(1, 4, **config | {"off": 0.5})], max_updates=10
+    )
     analysis.write_tables(results.load(run), run)
     best = json.loads((run / "best.json").read_text())
     assert best["config"] == config
@@ -552,7 +705,9 @@ def test_the_best_trials_config_is_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_trials_load_in_seconds(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", [trial(i, 9, 8, 7, 6, lr=i / 10_000, name="x" * 100) for i in range(10_000)])
+    run = make_run(
+        tmp_path / "run", [trial(i, 9, 8, 7, 6, lr=i / 10_000, name="x" * 100) for i in range(10_000)]
+    )
     start = time.process_time()
     loaded = results.load(run)
     assert time.process_time() - start < 10

@@ -16,19 +16,22 @@ import torch
 from PIL import Image
 from run_folders import line, make_run
 
-from algorithms import images, mnist
+from algorithms import mnist
 from algorithms.cvae.options import CVAEOptions
 from algorithms.cvae.priors import NUM_CLASSES
 from algorithms.cvae.sampling import decode, noise, trained_network
 from algorithms.cvae.trainer import Trainer as CVAETrainer
 from algorithms.gan.options import GANOptions
 from algorithms.gan.trainer import Trainer as GANTrainer
+from algorithms.generative import images
 from workflows import sample
 
 WHOLE = "".join(line(i, 9 - i) for i in (1, 2, 3, 4))  # fid 5 at its end
 BETTER = "".join(line(i, 6 - i) for i in (1, 2, 3, 4))  # fid 2 at its end
 STATES: dict[str, Callable[[mnist.MNIST, int], dict[str, Any]]] = {
-    "tune_gan": lambda digits, seed: GANTrainer(GANOptions(width=4, latent_size=8), digits, seed=seed).state_dict(),
+    "tune_gan": lambda digits, seed: GANTrainer(
+        GANOptions(width=4, latent_size=8), digits, seed=seed
+    ).state_dict(),
     "tune_cvae": lambda digits, seed: CVAETrainer(CVAEOptions(width=16), digits, seed=seed).state_dict(),
 }
 
@@ -43,7 +46,9 @@ def make(folder: Path, program: str, digits: mnist.MNIST) -> Path:
     ]
     run = make_run(folder, trials)
     edit(run, program=program)
-    for seed, checkpoint in enumerate(("a_00000/checkpoint_000000", "a_00001/checkpoint_000002", "a_00001/checkpoint_000003")):
+    for seed, checkpoint in enumerate(
+        ("a_00000/checkpoint_000000", "a_00001/checkpoint_000002", "a_00001/checkpoint_000003")
+    ):
         (run / checkpoint).mkdir()
         torch.save(STATES[program](digits, seed), run / checkpoint / sample.CHECKPOINT_FILE)
     shutil.copytree(run / "a_00000" / "checkpoint_000000", run / "a_00002" / "checkpoint_000000")
@@ -53,7 +58,9 @@ def make(folder: Path, program: str, digits: mnist.MNIST) -> Path:
 def edit(run: Path, **values: Any) -> None:
     """Set values in run.json, and leave out those that are None."""
     record = json.loads((run / "run.json").read_text()) | values
-    (run / "run.json").write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
+    (run / "run.json").write_text(
+        json.dumps({name: value for name, value in record.items() if value is not None})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +83,14 @@ def drawn(run: Path, *flags: str) -> dict[str, np.ndarray]:
 
 
 def test_it_knows_what_the_modules_that_it_does_not_import_say() -> None:
-    from algorithms import trainable
+    from algorithms.generative import trainable
 
     assert sample.CHECKPOINT_FILE == trainable.CHECKPOINT_FILE
-    assert {importlib.import_module(module).STEPS for module in sample.SAMPLING.values()} == {NUM_CLASSES} == {sample.ROW}
+    assert (
+        {importlib.import_module(module).STEPS for module in sample.SAMPLING.values()}
+        == {NUM_CLASSES}
+        == {sample.ROW}
+    )
 
 
 def test_a_cvae_draws_the_digits_in_turn(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,15 +139,21 @@ def test_they_are_of_the_newest_checkpoint_of_the_best_trial_or_of_the_one_asked
 ) -> None:
     def expected(seed: int) -> np.ndarray:
         samples = importlib.import_module(sample.SAMPLING[program]).samples
-        found: np.ndarray = samples(STATES[program](digits, seed), 4, None, 0, "cuda" if torch.cuda.is_available() else "cpu")[0]
+        found: np.ndarray = samples(
+            STATES[program](digits, seed), 4, None, 0, "cuda" if torch.cuda.is_available() else "cpu"
+        )[0]
         return found
 
     np.testing.assert_array_equal(drawn(runs[program], "--num", "4")["images"], expected(2))
     for trial in ("a_00000", "00000", "0"):
-        np.testing.assert_array_equal(drawn(runs[program], "--num", "4", "--trial", trial)["images"], expected(0))
+        np.testing.assert_array_equal(
+            drawn(runs[program], "--num", "4", "--trial", trial)["images"], expected(0)
+        )
 
 
-def test_a_run_that_goes_on_can_be_sampled_by_trial(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_goes_on_can_be_sampled_by_trial(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     drawn(runs["tune_gan"], "--num", "1", "--trial", "00002")
     assert capsys.readouterr().out == "1 digit of trial a_00002 (fid 7, checkpoint_000000) in out.npz\n"
 
@@ -148,10 +165,17 @@ def test_a_run_that_was_moved_draws_as_before(runs: dict[str, Path], tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["samples.png", "again.PNG"])
-def test_a_png_is_a_grid_of_the_same_digits_ten_in_a_row(runs: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_a_png_is_a_grid_of_the_same_digits_ten_in_a_row(
+    runs: dict[str, Path], tmp_path: Path, name: str
+) -> None:
     arrays = drawn(runs["tune_cvae"], "--num", "13")
     (tmp_path / name).write_text("something else, which is replaced")
-    assert sample.main([str(runs["tune_cvae"]), "--num", "13", *([] if name == "samples.png" else ["--output", name])]) == 0
+    assert (
+        sample.main(
+            [str(runs["tune_cvae"]), "--num", "13", *([] if name == "samples.png" else ["--output", name])]
+        )
+        == 0
+    )
     with Image.open(tmp_path / name) as picture:
         pixels = np.asarray(picture)
     np.testing.assert_array_equal(pixels[::2, ::2], images.grid(arrays["images"], 10))
@@ -169,7 +193,9 @@ def page(run: Path, *flags: str, num_rows: int) -> np.ndarray:
     return pixels.reshape(num_rows, 29, -1, 29).swapaxes(1, 2)[:, :, :28, :28]
 
 
-def test_a_grid_has_a_row_a_digit_and_one_draw_of_noise_down_a_column(runs: dict[str, Path], digits: mnist.MNIST) -> None:
+def test_a_grid_has_a_row_a_digit_and_one_draw_of_noise_down_a_column(
+    runs: dict[str, Path], digits: mnist.MNIST
+) -> None:
     arrays = drawn(runs["tune_cvae"], "--grid", "--num", "30", "--seed", "3")
     assert arrays["labels"].tolist() == [digit for digit in range(10) for _ in range(3)]
     assert (arrays["images"].shape, arrays["labels"].dtype) == ((30, 28, 28), np.int64)
@@ -177,7 +203,9 @@ def test_a_grid_has_a_row_a_digit_and_one_draw_of_noise_down_a_column(runs: dict
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = trained_network(STATES["tune_cvae"](digits, 2), device)
     columns = noise(3, network.latent_size, torch.Generator(device).manual_seed(3))
-    expected = decode(network, columns.repeat(10, 1), torch.from_numpy(arrays["labels"]).to(device)).cpu().numpy()
+    expected = (
+        decode(network, columns.repeat(10, 1), torch.from_numpy(arrays["labels"]).to(device)).cpu().numpy()
+    )
     np.testing.assert_array_equal(arrays["images"], expected)
     rows = page(runs["tune_cvae"], "--grid", "--num", "30", "--seed", "3", num_rows=10)
     np.testing.assert_array_equal(rows, expected.reshape(10, 3, 28, 28))
@@ -220,9 +248,24 @@ def wrong(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) -> Pa
     (folder / "taken.png").mkdir()
     (folder / "empty").mkdir()
     gan = runs["tune_gan"]
-    for name in ("broken", "list", "bare", "dqn", "unfinished", "young", "stateless", "cut", "text", "hollow", "small"):
+    for name in (
+        "broken",
+        "list",
+        "bare",
+        "dqn",
+        "unfinished",
+        "young",
+        "stateless",
+        "cut",
+        "text",
+        "hollow",
+        "small",
+    ):
         shutil.copytree(gan, folder / name, copy_function=os.link)
-        for path in (*(folder / name).glob("*.json"), *(folder / name).glob("a_00001/checkpoint_000003/*")):  # those that are changed
+        for path in (
+            *(folder / name).glob("*.json"),
+            *(folder / name).glob("a_00001/checkpoint_000003/*"),
+        ):  # those that are changed
             path.unlink()
             shutil.copy2(gan / path.relative_to(folder / name), path)
     (folder / "broken" / "run.json").write_text('{"program": "tune_g')
@@ -259,22 +302,46 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
         (["{cvae}", "--digit", "-1"], ["--digit must be 0 to 9, got -1"]),
         (["{gan}", "--digit", "3"], ["--digit must be left out for tune_gan, which knows no labels, got 3"]),
         (["{gan}", "--grid"], ["--grid must be left out for tune_gan, which knows no labels"]),
-        (["{gan}", "--interpolate", "--digit", "0"], ["--digit must be left out for tune_gan, which knows no labels, got 0"]),
-        (["{gan}", "--interpolate", "--num", "5"], ["--num must be a multiple of 10 with --grid or --interpolate, got 5"]),
-        (["{cvae}", "--interpolate", "--num", "101"], ["--num must be a multiple of 10 with --grid or --interpolate, got 101"]),
-        (["{cvae}", "--grid", "--num", "23"], ["--num must be a multiple of 10 with --grid or --interpolate, got 23"]),
+        (
+            ["{gan}", "--interpolate", "--digit", "0"],
+            ["--digit must be left out for tune_gan, which knows no labels, got 0"],
+        ),
+        (
+            ["{gan}", "--interpolate", "--num", "5"],
+            ["--num must be a multiple of 10 with --grid or --interpolate, got 5"],
+        ),
+        (
+            ["{cvae}", "--interpolate", "--num", "101"],
+            ["--num must be a multiple of 10 with --grid or --interpolate, got 101"],
+        ),
+        (
+            ["{cvae}", "--grid", "--num", "23"],
+            ["--num must be a multiple of 10 with --grid or --interpolate, got 23"],
+        ),
         (["{cvae}", "--grid", "--num", "0"], ["--num must be 1 to 100000, got 0"]),
         (["{cvae}", "--grid", "--interpolate"], ["--grid excludes --interpolate"]),
-        (["{cvae}", "--grid", "--digit", "0"], ["--digit must be left out with --grid, whose rows are all ten digits, got 0"]),
+        (
+            ["{cvae}", "--grid", "--digit", "0"],
+            ["--digit must be left out with --grid, whose rows are all ten digits, got 0"],
+        ),
         (["{cvae}", "--grid", "7"], ["7"]),
         (["{gan}", "--banana"], ["--banana"]),
         (["{gan}", "{cvae}"], ["tune_cvae"]),
         (["{gan}", "--output", "digits.jpg"], ["--output must end in .png or .npz, got 'digits.jpg'"]),
         (["{gan}", "--output", "digits"], ["--output must end in .png or .npz, got 'digits'"]),
         (["{gan}", "--output", ".npz"], ["--output must end in .png or .npz, got '.npz'"]),
-        (["{gan}", "--output", "nowhere/a.png"], ["--output must be a file in a folder that exists", "got 'nowhere/a.png'"]),
-        (["{gan}", "--output", "{wrong}/file/a.png"], ["--output must be a file in a folder that exists", "file/a.png'"]),
-        (["{gan}", "--output", "{wrong}/taken.png"], ["--output must be a file in a folder that exists", "taken.png'"]),
+        (
+            ["{gan}", "--output", "nowhere/a.png"],
+            ["--output must be a file in a folder that exists", "got 'nowhere/a.png'"],
+        ),
+        (
+            ["{gan}", "--output", "{wrong}/file/a.png"],
+            ["--output must be a file in a folder that exists", "file/a.png'"],
+        ),
+        (
+            ["{gan}", "--output", "{wrong}/taken.png"],
+            ["--output must be a file in a folder that exists", "taken.png'"],
+        ),
         (["{gan}", "--output", "x" * 300 + ".png"], ["can't be written: File name too long"]),
         (["{wrong}/nowhere"], ["RUN_DIR must be a run folder, with a run.json, got", "nowhere'"]),
         (["{wrong}/file"], ["RUN_DIR must be a run folder, with a run.json, got", "file'"]),
@@ -282,25 +349,45 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
         (["{wrong}/broken"], ["broken can't be read; is its run.json broken? (JSONDecodeError"]),
         (["{wrong}/list"], ["list can't be read; is its run.json broken? (ValueError"]),
         (["{wrong}/bare"], ["bare can't be read; is its run.json broken? (KeyError: 'metric')"]),
-        (["{wrong}/dqn"], ["dqn is a run of train_dqn, which makes no images; sample.py knows tune_gan, tune_cvae"]),
+        (
+            ["{wrong}/dqn"],
+            ["dqn is a run of train_dqn, which makes no images; sample.py knows tune_gan, tune_cvae"],
+        ),
         (["{gan}", "--trial", "00009"], [f"--trial '00009' fits none {READY}"]),
         (["{gan}", "--trial", "a_00003"], [f"--trial 'a_00003' fits none {READY}"]),
         (["{gan}", "--trial", ""], [f"--trial '' fits none {READY}"]),
         (["{wrong}/unfinished"], [f"--trial must be given, as no trial has run to its end yet: one {READY}"]),
-        (["{wrong}/young"], ["--trial must be given, as no trial has run to its end yet", "(there is none yet)"]),
-        (["{wrong}/young", "--trial", "00001"], ["--trial '00001' fits none of the trials with a checkpoint (there is none yet)"]),
+        (
+            ["{wrong}/young"],
+            ["--trial must be given, as no trial has run to its end yet", "(there is none yet)"],
+        ),
+        (
+            ["{wrong}/young", "--trial", "00001"],
+            ["--trial '00001' fits none of the trials with a checkpoint (there is none yet)"],
+        ),
         (["{wrong}/stateless"], ["--trial must be given", "(there is none yet)"]),
-        (["{wrong}/cut"], ["a_00001/checkpoint_000003/trainer.pt can't be sampled; broken, or just being written?", "RuntimeError"]),
+        (
+            ["{wrong}/cut"],
+            [
+                "a_00001/checkpoint_000003/trainer.pt can't be sampled; broken, or just being written?",
+                "RuntimeError",
+            ],
+        ),
         (["{wrong}/text"], ["a_00001/checkpoint_000003/trainer.pt can't be sampled", "UnpicklingError"]),
         (["{wrong}/hollow"], ["a_00001/checkpoint_000003/trainer.pt can't be sampled", "FileNotFoundError"]),
-        (["{wrong}/small"], ["a_00001/checkpoint_000003/trainer.pt can't be sampled", "RuntimeError", "size mismatch"]),
+        (
+            ["{wrong}/small"],
+            ["a_00001/checkpoint_000003/trainer.pt can't be sampled", "RuntimeError", "size mismatch"],
+        ),
     ],
     ids=lambda value: " ".join(value)[:60],
 )
 def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
     runs: dict[str, Path], wrong: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for folder in (wrong, *runs.values()) for path in folder.rglob("*")}
+    before = {
+        path: path.stat().st_mtime_ns for folder in (wrong, *runs.values()) for path in folder.rglob("*")
+    }
     names = {"gan": runs["tune_gan"], "cvae": runs["tune_cvae"], "wrong": wrong}
     assert sample.main([word.format(**names) for word in argv]) == 2
     said = capsys.readouterr()
@@ -311,16 +398,26 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
     for word in words:
         assert word in said.err
     assert os.listdir() == []
-    assert {path: path.stat().st_mtime_ns for folder in (wrong, *runs.values()) for path in folder.rglob("*")} == before
+    assert {
+        path: path.stat().st_mtime_ns for folder in (wrong, *runs.values()) for path in folder.rglob("*")
+    } == before
 
 
-def test_an_ending_of_two_trials_names_them(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_ending_of_two_trials_names_them(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(
-        tmp_path / "run", [{"trial_id": trial_id, "status": "RUNNING", "config": {"lr": 1}} for trial_id in ("a_00003", "a_00013")]
+        tmp_path / "run",
+        [
+            {"trial_id": trial_id, "status": "RUNNING", "config": {"lr": 1}}
+            for trial_id in ("a_00003", "a_00013")
+        ],
     )
     edit(run, program="tune_gan")
     for trial_id in ("a_00003", "a_00013"):
-        shutil.copytree(runs["tune_gan"] / "a_00000" / "checkpoint_000000", run / trial_id / "checkpoint_000000")
+        shutil.copytree(
+            runs["tune_gan"] / "a_00000" / "checkpoint_000000", run / trial_id / "checkpoint_000000"
+        )
     assert sample.main([str(run), "--trial", "3"]) == 2
     assert "--trial '3' fits 2 of the trials with a checkpoint (a_00003, a_00013)" in capsys.readouterr().err
     assert sample.main([str(run), "--trial", "03"]) == 0
@@ -332,12 +429,19 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_anything_is_loade
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     assert sample.main(["no run folder, which is looked at later"]) == 2
-    assert "--output must be a file in a folder that exists and may be written to, got 'samples.png'" in capsys.readouterr().err
+    assert (
+        "--output must be a file in a folder that exists and may be written to, got 'samples.png'"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.npz"])
 def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+    runs: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     def full(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
@@ -345,7 +449,9 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(
     (tmp_path / name).write_text("old")
     monkeypatch.setattr(Path, "replace", full)
     assert sample.main([str(runs["tune_gan"]), "--num", "2", "--output", name]) == 2
-    assert capsys.readouterr().err == f"sample.py: --output '{name}' can't be written: No space left on device\n"
+    assert (
+        capsys.readouterr().err == f"sample.py: --output '{name}' can't be written: No space left on device\n"
+    )
     assert os.listdir() == [name]
     assert (tmp_path / name).read_text() == "old"
 
@@ -365,7 +471,16 @@ def test_it_samples_without_ray_and_helps_without_anything_heavy(runs: dict[str,
         assert sample.main(sys.argv[1:]) == 0
         assert "ray" not in sys.modules
     """
-    command = [sys.executable, "-W", "error", "-c", "if True:" + script, str(runs["tune_cvae"]), "--num", "10"]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        "if True:" + script,
+        str(runs["tune_cvae"]),
+        "--num",
+        "10",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "RUN_DIR" in done.stdout

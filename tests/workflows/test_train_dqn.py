@@ -15,10 +15,9 @@ import pytest
 from processes import finish, start_workflow
 
 from algorithms.dqn.options import DQNOptions
-from workflows import play, train_dqn
-from workflows.common import results
-from workflows.common.hyperparameters import over
-from workflows.common.training import GREEDY_RETURN, Stop
+from workflows import play, results, train_dqn
+from workflows.cli.option_flags import over
+from workflows.experiment.training import GREEDY_RETURN, Stop
 
 start = partial(start_workflow, train_dqn)
 
@@ -37,7 +36,10 @@ start = partial(start_workflow, train_dqn)
         (["--fcnet-hiddens", "64,0"], ["--fcnet-hiddens must be whole numbers of at least 1, got (64, 0)"]),
         (["--double-q", "perhaps"], ["--double-q", "must be one of true, false, got 'perhaps'"]),
         (["--td-error-loss-fn", "l1"], ["--td-error-loss-fn", "must be one of huber, mse, got 'l1'"]),
-        (["--replay-buffer-capacity", "10"], ["--replay-buffer-capacity must be at least --num-steps-sampled-before-learning-starts"]),
+        (
+            ["--replay-buffer-capacity", "10"],
+            ["--replay-buffer-capacity must be at least --num-steps-sampled-before-learning-starts"],
+        ),
         (["--num-learners", "2"], ["--num-learners must be 0 or 1: there is one central learner, got 2"]),
         (["--num-env-runners", "-1"], ["--num-env-runners must be at least 0, got -1"]),
         (["--num-gpus-per-learner", "2"], ["--num-gpus-per-learner must be 0, or 0.01 to 1, got 2.0"]),
@@ -62,10 +64,22 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
 
 
 def test_more_runners_than_the_machine_can_hold_are_refused_with_the_numbers(tmp_path: Path) -> None:
-    flags = ("--num-env-runners", "4000", "--num-learners", "1", "--address", "local", "--storage-path", tmp_path / "runs")
+    flags = (
+        "--num-env-runners",
+        "4000",
+        "--num-learners",
+        "1",
+        "--address",
+        "local",
+        "--storage-path",
+        tmp_path / "runs",
+    )
     code, out, err = finish(start(*flags))
     assert (code, out) == (2, "")
-    assert "--num-env-runners 4000, --num-learners 1 and the algorithm itself need 4002 CPUs, more than the" in err
+    assert (
+        "--num-env-runners 4000, --num-learners 1 and the algorithm itself need 4002 CPUs, more than the"
+        in err
+    )
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -80,25 +94,51 @@ def test_help_needs_nothing_heavy_and_explains_every_hyperparameter() -> None:
             pass
         print(sorted({"ray", "torch", "pandas", "gymnasium"} & set(sys.modules)))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
-    for flag in ("--target-network-update-freq INT", "--epsilon FLOAT|STEPS:FLOAT,…", "--fcnet-hiddens INT,…", "--double-q {true,false}"):
+    for flag in (
+        "--target-network-update-freq INT",
+        "--epsilon FLOAT|STEPS:FLOAT,…",
+        "--fcnet-hiddens INT,…",
+        "--double-q {true,false}",
+    ):
         assert flag in done.stdout
     assert "Transitions trained on per environment step" in done.stdout
 
 
 def test_hyperparameters_are_read_in_every_form() -> None:
-    argv = ["--epsilon", "0:1.0,500:0.02", "--lr", "0.01", "--fcnet-hiddens", "32,16", "--double-q", "false", "--grad-clip", "inf"]
+    argv = [
+        "--epsilon",
+        "0:1.0,500:0.02",
+        "--lr",
+        "0.01",
+        "--fcnet-hiddens",
+        "32,16",
+        "--double-q",
+        "false",
+        "--grad-clip",
+        "inf",
+    ]
     flags = train_dqn.parse(train_dqn.TrainDQNFlags, argv, smoke={}, saved=lambda run_dir: {})
     options = over(DQNOptions(), flags)
-    assert options == DQNOptions(epsilon=((0, 1.0), (500, 0.02)), lr=0.01, fcnet_hiddens=(32, 16), double_q=False, grad_clip=float("inf"))
+    assert options == DQNOptions(
+        epsilon=((0, 1.0), (500, 0.02)),
+        lr=0.01,
+        fcnet_hiddens=(32, 16),
+        double_q=False,
+        grad_clip=float("inf"),
+    )
 
 
 def test_it_stops_at_an_evaluation_and_at_no_other_report() -> None:
     stop = Stop(greedy_return=475, env_steps=1000, time_s=60)
 
     def report(steps: int, time_s: float, greedy: float | None) -> dict[str, object]:
-        evaluation = {} if greedy is None else {"evaluation": {"env_runners": {"episode_return_mean": greedy}}}
+        evaluation = (
+            {} if greedy is None else {"evaluation": {"env_runners": {"episode_return_mean": greedy}}}
+        )
         return {"num_env_steps_sampled_lifetime": steps, "time_total_s": time_s, **evaluation}
 
     assert not stop("t", report(5000, 90, None))
@@ -112,12 +152,26 @@ def test_it_stops_at_an_evaluation_and_at_no_other_report() -> None:
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and the output of `--smoke` with an env runner."""
     storage = tmp_path_factory.mktemp("runs")
-    code, out, err = finish(start("--smoke", "--num-env-runners", "1", "--storage-path", storage, "--name", "s", "--address", "local"))
+    code, out, err = finish(
+        start(
+            "--smoke",
+            "--num-env-runners",
+            "1",
+            "--storage-path",
+            storage,
+            "--name",
+            "s",
+            "--address",
+            "local",
+        )
+    )
     assert code == 0, out + err
     return storage / "s", out
 
 
-def test_smoke_walks_the_whole_path_and_its_policy_plays(smoke: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_smoke_walks_the_whole_path_and_its_policy_plays(
+    smoke: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     run_dir, out = smoke
     assert out.splitlines()[0].startswith("train_dqn: CartPole-v1 until 5,000 steps")
     assert f"run folder {run_dir}" in out
@@ -126,19 +180,32 @@ def test_smoke_walks_the_whole_path_and_its_policy_plays(smoke: tuple[Path, str]
     trials, history = pd.read_csv(run_dir / "trials.csv"), pd.read_csv(run_dir / "history.csv")
     assert trials.loc[0, "num_env_steps_sampled_lifetime"] >= 5000
     assert trials.loc[0, "config/double_q"]
-    assert len([column for column in trials if column.startswith("config/")]) == len(DQNOptions.__dataclass_fields__)
-    assert {"env_steps_per_s", "updates_per_s", "weights_lag", "learner_idle_share", "env_runners_idle_share", "epsilon"} <= set(history)
+    assert len([column for column in trials if column.startswith("config/")]) == len(
+        DQNOptions.__dataclass_fields__
+    )
+    assert {
+        "env_steps_per_s",
+        "updates_per_s",
+        "weights_lag",
+        "learner_idle_share",
+        "env_runners_idle_share",
+        "epsilon",
+    } <= set(history)
     best = json.loads((run_dir / "best.json").read_text())
     assert best["value"] == trials.loc[0, GREEDY_RETURN]
     assert list(run_dir.glob("*/stderr"))  # what the trial printed
     assert len(list(run_dir.glob("*/checkpoint_*"))) == 2
     assert play.main([str(run_dir), "--episodes", "3"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("episodes=3")
-    assert train_dqn.main(["--name", "s", "--storage-path", str(run_dir.parent)]) == 2  # a second run of the same name
+    assert (
+        train_dqn.main(["--name", "s", "--storage-path", str(run_dir.parent)]) == 2
+    )  # a second run of the same name
     assert "exists" in capsys.readouterr().err
 
 
-def test_tensorboard_has_its_curves_over_environment_steps_and_all_its_hyperparameters(smoke: tuple[Path, str]) -> None:
+def test_tensorboard_has_its_curves_over_environment_steps_and_all_its_hyperparameters(
+    smoke: tuple[Path, str],
+) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     metadata = pytest.importorskip("tensorboard.plugins.hparams.metadata")
     run_dir, _ = smoke
@@ -151,14 +218,32 @@ def test_tensorboard_has_its_curves_over_environment_steps_and_all_its_hyperpara
     content = found.PluginTagToContent("hparams")
     experiment = metadata.parse_experiment_plugin_data(content[metadata.EXPERIMENT_TAG])
     assert [info.name.tag for info in experiment.metric_infos] == [f"ray/tune/{GREEDY_RETURN}"]
-    hyperparameters = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG]).hparams
-    assert set(hyperparameters) == {info.name for info in experiment.hparam_infos} == set(DQNOptions.__dataclass_fields__)
-    assert (hyperparameters["double_q"].bool_value, hyperparameters["grad_clip"].string_value) == (True, "inf")
+    hyperparameters = metadata.parse_session_start_info_plugin_data(
+        content[metadata.SESSION_START_INFO_TAG]
+    ).hparams
+    assert (
+        set(hyperparameters)
+        == {info.name for info in experiment.hparam_infos}
+        == set(DQNOptions.__dataclass_fields__)
+    )
+    assert (hyperparameters["double_q"].bool_value, hyperparameters["grad_clip"].string_value) == (
+        True,
+        "inf",
+    )
 
 
 @pytest.mark.slow
 def test_a_training_that_was_interrupted_goes_on_where_its_last_checkpoint_was(tmp_path: Path) -> None:
-    asked = ("--stop-return", "inf", "--stop-env-steps", "30000", "--checkpoint-frequency", "2", "--training-intensity", "1")
+    asked = (
+        "--stop-return",
+        "inf",
+        "--stop-env-steps",
+        "30000",
+        "--checkpoint-frequency",
+        "2",
+        "--training-intensity",
+        "1",
+    )
     process = start(*asked, "--storage-path", tmp_path, "--name", "i", "--address", "local")
     assert process.stdout is not None
     assert any("steps/s" in line for line in process.stdout)  # the first report
@@ -166,7 +251,9 @@ def test_a_training_that_was_interrupted_goes_on_where_its_last_checkpoint_was(t
     code, out, err = finish(process)
     run_dir = tmp_path / "i"
     assert (code, err) == (130, "")
-    assert f"interrupted; to go on: {sys.executable}" in out.replace(results.__name__, "") or "--resume" in out
+    assert (
+        f"interrupted; to go on: {sys.executable}" in out.replace(results.__name__, "") or "--resume" in out
+    )
     before = results.load_history(run_dir)
     assert not (run_dir / "best.json").exists()
     code, out, err = finish(start("--resume", run_dir))

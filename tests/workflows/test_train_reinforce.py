@@ -15,9 +15,8 @@ import pytest
 from processes import finish, start_workflow
 
 from algorithms.reinforce.options import REINFORCEOptions
-from workflows import play, train_reinforce
-from workflows.common import results
-from workflows.common.training import GREEDY_RETURN
+from workflows import play, results, train_reinforce
+from workflows.experiment.training import GREEDY_RETURN
 
 start = partial(start_workflow, train_reinforce)
 
@@ -27,10 +26,16 @@ start = partial(start_workflow, train_reinforce)
     [
         (["--env", "CartPoel-v1"], ["--env", "'CartPoel-v1'", "no environment that Gymnasium knows"]),
         (["--env", "Blackjack-v1"], ["--env", "'Blackjack-v1' must have observations of a Box"]),
-        (["--num-episodes-per-train-batch", "0"], ["--num-episodes-per-train-batch must be a whole number of at least 1, got 0"]),
+        (
+            ["--num-episodes-per-train-batch", "0"],
+            ["--num-episodes-per-train-batch must be a whole number of at least 1, got 0"],
+        ),
         (["--estimator", "gae"], ["--estimator", "must be one of total_return, reward_to_go, got 'gae'"]),
         (["--baseline", "critic"], ["--baseline", "must be one of none, running_mean, value, got 'critic'"]),
-        (["--bootstrap-truncated", "true", "--baseline", "none"], ["--bootstrap-truncated must be False unless"]),
+        (
+            ["--bootstrap-truncated", "true", "--baseline", "none"],
+            ["--bootstrap-truncated must be False unless"],
+        ),
         (["--max-episode-steps", "0"], ["--max-episode-steps must be a whole number of at least 1, got 0"]),
         (["--epsilon", "0.1"], ["--epsilon"]),
     ],
@@ -59,15 +64,35 @@ def test_help_needs_nothing_heavy_and_explains_every_hyperparameter() -> None:
             pass
         print(sorted({"ray", "torch", "pandas", "gymnasium"} & set(sys.modules)))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
-    for flag in ("--estimator {total_return,reward_to_go}", "--baseline {none,running_mean,value}", "--lr FLOAT|STEPS:FLOAT,…"):
+    for flag in (
+        "--estimator {total_return,reward_to_go}",
+        "--baseline {none,running_mean,value}",
+        "--lr FLOAT|STEPS:FLOAT,…",
+    ):
         assert flag in done.stdout
     assert "Whole episodes per update, at least." in done.stdout
 
 
-def test_smoke_walks_the_whole_path_and_its_policy_plays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = finish(start("--smoke", "--num-env-runners", "1", "--storage-path", tmp_path, "--name", "s", "--address", "local"))
+def test_smoke_walks_the_whole_path_and_its_policy_plays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = finish(
+        start(
+            "--smoke",
+            "--num-env-runners",
+            "1",
+            "--storage-path",
+            tmp_path,
+            "--name",
+            "s",
+            "--address",
+            "local",
+        )
+    )
     assert code == 0, out + err
     run_dir = tmp_path / "s"
     assert out.splitlines()[0].startswith("train_reinforce: CartPole-v1 until 5,000 steps")
@@ -75,8 +100,12 @@ def test_smoke_walks_the_whole_path_and_its_policy_plays(tmp_path: Path, capsys:
     assert "faults" not in out
     trials, history = pd.read_csv(run_dir / "trials.csv"), pd.read_csv(run_dir / "history.csv")
     assert trials.loc[0, "num_env_steps_sampled_lifetime"] >= 5000
-    assert len([column for column in trials if column.startswith("config/")]) == len(REINFORCEOptions.__dataclass_fields__)
-    assert {"env_steps_per_s", "updates_per_s", "learner_idle_share", "env_runners_idle_share"} <= set(history)
+    assert len([column for column in trials if column.startswith("config/")]) == len(
+        REINFORCEOptions.__dataclass_fields__
+    )
+    assert {"env_steps_per_s", "updates_per_s", "learner_idle_share", "env_runners_idle_share"} <= set(
+        history
+    )
     assert (history["weights_lag"] == 0).all()
     assert json.loads((run_dir / "best.json").read_text())["value"] == trials.loc[0, GREEDY_RETURN]
     lines = []
@@ -89,7 +118,9 @@ def test_smoke_walks_the_whole_path_and_its_policy_plays(tmp_path: Path, capsys:
     assert lines[2][-1] != lines[0][-1]
 
 
-def test_continuous_actions_are_trained_and_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_continuous_actions_are_trained_and_played(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = ("--env", "Pendulum-v1", "--stop-env-steps", "3200", "--evaluation-interval", "1", "--name", "p")
     code, out, err = finish(start(*asked, "--storage-path", tmp_path, "--address", "local"))
     assert code == 0, out + err
@@ -99,7 +130,16 @@ def test_continuous_actions_are_trained_and_played(tmp_path: Path, capsys: pytes
 
 @pytest.mark.slow
 def test_a_training_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    asked = ("--stop-return", "inf", "--stop-env-steps", "40000", "--checkpoint-frequency", "2", "--storage-path", tmp_path)
+    asked = (
+        "--stop-return",
+        "inf",
+        "--stop-env-steps",
+        "40000",
+        "--checkpoint-frequency",
+        "2",
+        "--storage-path",
+        tmp_path,
+    )
     process = start(*asked, "--name", "i", "--address", "local")
     assert process.stdout is not None
     assert any("steps/s" in line for line in process.stdout)  # the first report
@@ -113,6 +153,10 @@ def test_a_training_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path:
     assert code == 0, out + err
     resumed, whole = (results.load_history(tmp_path / name) for name in ("i", "whole"))
     assert resumed["iteration"].tolist() == list(range(1, len(whole) + 1))
-    names = ["num_env_steps_sampled_lifetime", "env_runners/episode_return_mean", "learners/default_policy/total_loss"]
+    names = [
+        "num_env_steps_sampled_lifetime",
+        "env_runners/episode_return_mean",
+        "learners/default_policy/total_loss",
+    ]
     assert resumed[names].to_numpy() == pytest.approx(whole[names].to_numpy(), rel=1e-4)
     assert train_reinforce.main(["--resume", str(tmp_path / "i"), "--gamma", "0.5"]) == 2

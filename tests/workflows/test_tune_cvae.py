@@ -21,9 +21,8 @@ from processes import finish, start_workflow
 from algorithms import mnist
 from algorithms.cvae.likelihood import measure
 from algorithms.cvae.options import PRESETS, CVAEOptions
-from workflows import sample, tune_cvae
-from workflows.common import results
-from workflows.common.metrics import MODES
+from workflows import results, sample, tune_cvae
+from workflows.runs.metrics import MODES
 
 start = partial(start_workflow, tune_cvae)
 DIGITS = ("--dataset", "mnist-10k")
@@ -44,13 +43,25 @@ EVERYTHING = [*DIGITS, *(f"--{name}={value}" for name, value in SEARCHED.items()
         (["--architecture", "vit"], ["--architecture", "must be one of mlp, conv, got 'vit'"]),
         (["--prior", "None"], ["--prior", "must be one of standard, learned, flow, got 'None'"]),
         (["--architecture", "conv", "--width", "8"], ["--width must be at least 16 (conv), got 8"]),
-        (["--num-importance-samples", "5", "--beta", "2"], ["--num-importance-samples 5 excludes --beta 2", "leave them at 1 and 0"]),
-        (["--num-importance-samples", "5", "--beta-warmup-updates", "9"], ["excludes --beta 1 and --beta-warmup-updates 9"]),
-        (["--batch-size", "9999", *DIGITS], ["--batch-size must be at most the number of digits trained on (9167), got 9999"]),
+        (
+            ["--num-importance-samples", "5", "--beta", "2"],
+            ["--num-importance-samples 5 excludes --beta 2", "leave them at 1 and 0"],
+        ),
+        (
+            ["--num-importance-samples", "5", "--beta-warmup-updates", "9"],
+            ["excludes --beta 1 and --beta-warmup-updates 9"],
+        ),
+        (
+            ["--batch-size", "9999", *DIGITS],
+            ["--batch-size must be at most the number of digits trained on (9167), got 9999"],
+        ),
         (["--num-train-digits", "9999", *DIGITS], ["--num-train-digits must be at most 9167", "got 9999"]),
         (["--num-nll-digits", "900", *DIGITS], ["--num-nll-digits must be at most 833", "got 900"]),
         (["--width", "8", *DIGITS], ["--width must be at least 16 (conv), got 8"]),
-        (["--num-train-digits", "100", *DIGITS], ["--batch-size must be at most the number of digits trained on (100), got 128"]),
+        (
+            ["--num-train-digits", "100", *DIGITS],
+            ["--batch-size must be at most the number of digits trained on (100), got 128"],
+        ),
         (["--latent-size", "1", *DIGITS], ["--prior flow excludes --latent-size 1"]),
         (EVERYTHING, ["--num-samples must be 1 where every hyperparameter that is searched is given, got 8"]),
         (["--num-test-samples", "0"], ["--num-test-samples must be at least 1, got 0"]),
@@ -85,8 +96,15 @@ def test_help_needs_nothing_heavy_and_explains_every_hyperparameter() -> None:
             assert exit_.code == 0
         assert not {"ray", "torch", "pandas", "numpy", "torchvision"} & set(sys.modules)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True)
-    for word in ("--latent-size INT", "Size of the latent vector z.", "--prior {standard,learned,flow}", "--beta-warmup-updates INT"):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True
+    )
+    for word in (
+        "--latent-size INT",
+        "Size of the latent vector z.",
+        "--prior {standard,learned,flow}",
+        "--beta-warmup-updates INT",
+    ):
         assert word in done.stdout
     assert "{None}" not in done.stdout
 
@@ -103,7 +121,19 @@ def smoke(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     """The folder and the output of `--smoke` with a latent space of two."""
     storage = tmp_path_factory.mktemp("runs")
     code, out, err = finish(
-        start("--smoke", "--latent-size", "2", "--prior", "learned", "--address", ray_address, "--storage-path", storage, "--name", "smoke")
+        start(
+            "--smoke",
+            "--latent-size",
+            "2",
+            "--prior",
+            "learned",
+            "--address",
+            ray_address,
+            "--storage-path",
+            storage,
+            "--name",
+            "smoke",
+        )
     )
     assert (code, err) == (0, "")
     return storage / "smoke", out
@@ -113,7 +143,9 @@ def test_smoke_leaves_tables_pictures_and_the_best_trial(smoke: tuple[Path, str]
     run_dir, _ = smoke
     trials, history = pd.read_csv(run_dir / "trials.csv"), pd.read_csv(run_dir / "history.csv")
     assert list(trials["status"]) == ["TERMINATED"] * 3
-    assert list(trials["config/binarisation"]) == ["none", "dynamic", "dynamic"], "the homework's is the first trial's, and a column"
+    assert list(trials["config/binarisation"]) == ["none", "dynamic", "dynamic"], (
+        "the homework's is the first trial's, and a column"
+    )
     baseline = trials[trials["baseline"]]
     assert list(baseline["trial_id"]) == [trials["trial_id"][0]]
     assert baseline["config/lr"].item() == 1e-3
@@ -131,7 +163,9 @@ def test_smoke_leaves_tables_pictures_and_the_best_trial(smoke: tuple[Path, str]
 
 def test_a_hyperparameter_given_as_a_flag_holds_for_every_trial(smoke: tuple[Path, str]) -> None:
     run_dir, _ = smoke
-    assert "latent_size" not in json.loads((run_dir / "run.json").read_text())["baseline"], "it is not searched"
+    assert "latent_size" not in json.loads((run_dir / "run.json").read_text())["baseline"], (
+        "it is not searched"
+    )
     assert set(pd.read_csv(run_dir / "trials.csv")["config/latent_size"]) == {2}, "and a column all the same"
     assert json.loads((run_dir / "best.json").read_text())["config"]["latent_size"] == 2
     for checkpoint in pd.read_csv(run_dir / "trials.csv")["checkpoint"]:
@@ -141,18 +175,25 @@ def test_a_hyperparameter_given_as_a_flag_holds_for_every_trial(smoke: tuple[Pat
 
 def test_the_best_trial_alone_meets_the_test_digits(smoke: tuple[Path, str], digits: mnist.MNIST) -> None:
     run_dir, out = smoke
-    best, test = json.loads((run_dir / "best.json").read_text()), json.loads((run_dir / "test.json").read_text())
+    best, test = (
+        json.loads((run_dir / "best.json").read_text()),
+        json.loads((run_dir / "test.json").read_text()),
+    )
     assert (test["trial_id"], test["checkpoint"]) == (best["trial_id"], best["checkpoint"])
     assert (test["num_nll_samples"], test["num_digits"], test["dataset"]) == (100, 500, "mnist-10k")
     state = torch.load(Path(best["checkpoint"]) / "trainer.pt", weights_only=True)
     again = measure(state, digits.test_images[:500], digits.test_labels[:500], 100, seed=0)
-    assert test["nll"] == pytest.approx(again["nll"], rel=1e-3)  # another number of threads may round differently
+    assert test["nll"] == pytest.approx(
+        again["nll"], rel=1e-3
+    )  # another number of threads may round differently
     assert test["elbo"] == pytest.approx(again["elbo"], rel=1e-3)
     assert f"nll {test['nll']:.4g}" in out
     assert "trials are done; now the best one's likelihood on the test digits" in out
 
 
-def test_ctrl_c_during_the_test_ends_it_at_once_and_says_how_to_go_on(ray_address: str, tmp_path: Path) -> None:
+def test_ctrl_c_during_the_test_ends_it_at_once_and_says_how_to_go_on(
+    ray_address: str, tmp_path: Path
+) -> None:
     search = ("--smoke", "--architecture", "mlp", "--num-samples", "1", "--num-test-samples", "10000000")
     process = start(*search, "--address", ray_address, "--storage-path", tmp_path, "--name", "run")
     assert process.stdout is not None
@@ -166,7 +207,9 @@ def test_ctrl_c_during_the_test_ends_it_at_once_and_says_how_to_go_on(ray_addres
     assert results.read_test(tmp_path / "run") is None
 
 
-def test_resuming_a_finished_search_tests_it_no_second_time(smoke: tuple[Path, str], ray_address: str) -> None:
+def test_resuming_a_finished_search_tests_it_no_second_time(
+    smoke: tuple[Path, str], ray_address: str
+) -> None:
     run_dir, _ = smoke
     before = json.loads((run_dir / "test.json").read_text())
     results.write_test(run_dir, before | {"nll": 1.0})  # what a second test would correct
@@ -177,22 +220,34 @@ def test_resuming_a_finished_search_tests_it_no_second_time(smoke: tuple[Path, s
     results.write_test(run_dir, before)
 
 
-def test_a_search_that_was_stopped_before_the_test_has_it_at_resume(smoke: tuple[Path, str], ray_address: str, tmp_path: Path) -> None:
+def test_a_search_that_was_stopped_before_the_test_has_it_at_resume(
+    smoke: tuple[Path, str], ray_address: str, tmp_path: Path
+) -> None:
     run_dir = shutil.copytree(smoke[0], tmp_path / "run")
     was = json.loads((run_dir / "test.json").read_text())
     (run_dir / "test.json").unlink()
     code, out, err = finish(start("--resume", run_dir, "--address", ray_address))
     assert (code, err) == (0, ""), out
-    assert results.read_test(run_dir) == was | {"checkpoint": was["checkpoint"].replace(str(smoke[0]), str(run_dir))}
+    assert results.read_test(run_dir) == was | {
+        "checkpoint": was["checkpoint"].replace(str(smoke[0]), str(run_dir))
+    }
 
 
-def test_a_resumed_search_keeps_its_hyperparameters(smoke: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_search_keeps_its_hyperparameters(
+    smoke: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert tune_cvae.main(["--resume", str(smoke[0]), "--latent-size", "3"]) == 2
-    assert "--latent-size 3 can't be used with --resume: the run goes on under its own --latent-size 2" in capsys.readouterr().err
+    assert (
+        "--latent-size 3 can't be used with --resume: the run goes on under its own --latent-size 2"
+        in capsys.readouterr().err
+    )
 
 
 def test_any_digit_can_be_drawn_from_it(smoke: tuple[Path, str], tmp_path: Path) -> None:
-    assert sample.main([str(smoke[0]), "--num", "7", "--digit", "3", "--output", str(tmp_path / "threes.npz")]) == 0
+    assert (
+        sample.main([str(smoke[0]), "--num", "7", "--digit", "3", "--output", str(tmp_path / "threes.npz")])
+        == 0
+    )
     with np.load(tmp_path / "threes.npz") as arrays:
         assert arrays["images"].shape == (7, 28, 28)
         assert arrays["labels"].tolist() == [3] * 7
@@ -200,5 +255,16 @@ def test_any_digit_can_be_drawn_from_it(smoke: tuple[Path, str], tmp_path: Path)
 
 def test_the_presets_are_valid_and_the_first_is_the_homeworks() -> None:
     homework = PRESETS["homework"]
-    assert (homework.latent_size, homework.width, homework.depth, homework.batch_size, homework.lr) == (20, 400, 2, 32, 1e-3)
-    assert (homework.architecture, homework.prior, homework.binarisation, homework.beta) == ("mlp", "standard", "none", 1.0)
+    assert (homework.latent_size, homework.width, homework.depth, homework.batch_size, homework.lr) == (
+        20,
+        400,
+        2,
+        32,
+        1e-3,
+    )
+    assert (homework.architecture, homework.prior, homework.binarisation, homework.beta) == (
+        "mlp",
+        "standard",
+        "none",
+        1.0,
+    )

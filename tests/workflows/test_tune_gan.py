@@ -22,10 +22,10 @@ from filelock import FileLock
 from PIL import Image
 from processes import DEADLINE_S, finish, start_workflow
 
-from workflows import tune_gan
-from workflows.common import results, state
-from workflows.common.cluster import Cluster, require_resources
-from workflows.common.flags import UsageError
+from workflows import results, tune_gan
+from workflows.cli.flags import UsageError
+from workflows.experiment import saved_state as state
+from workflows.experiment.ray_cluster import Cluster, require_resources
 
 start = partial(start_workflow, tune_gan)
 
@@ -46,7 +46,10 @@ def saved_trials(run_dir: Path) -> dict[str, tuple[dict[str, Any], int]]:
     if not states:
         return {}
     try:
-        saved = [(json.loads(trial), json.loads(data)) for trial, data in json.loads(states[-1].read_text())["trial_data"]]
+        saved = [
+            (json.loads(trial), json.loads(data))
+            for trial, data in json.loads(states[-1].read_text())["trial_data"]
+        ]
     except ValueError:  # just being written
         return {}
     found = {}
@@ -82,7 +85,10 @@ def saved_trials(run_dir: Path) -> dict[str, tuple[dict[str, Any], int]]:
         (["--scheduler", "hope"], ["'hope'", "'asha', 'fifo'"]),
         (["--precision", "fp8"], ["'fp8'", "auto, bf16, fp32"]),
         (["--label-smoothing", "0.7"], ["--label-smoothing must be at least 0 and below 0.5, got 0.7"]),
-        (["--batch-size", "70000"], ["--batch-size must be at most the number of training digits (", "), got 70000"]),
+        (
+            ["--batch-size", "70000"],
+            ["--batch-size must be at most the number of training digits (", "), got 70000"],
+        ),
         (["--dataset", "cifar"], ["'cifar'", "'mnist', 'mnist-10k'"]),
         (["--banana"], ["--banana"]),
         (["--resume", "{tmp}/nowhere"], ["nowhere' is no run folder", "run.json"]),
@@ -100,7 +106,12 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
     (tmp_path / "file").write_text("")
     (tmp_path / "runs" / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "corrupt").mkdir()
-    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
         (tmp_path / "corrupt" / name).write_bytes(b"no digits")
     before = sorted(tmp_path.rglob("*"))
     argv = [flag.format(tmp=tmp_path) for flag in flags]
@@ -119,7 +130,9 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_may_not_be_written_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     assert tune_gan.main(["--storage-path", str(tmp_path / "locked")]) == 2
     assert "can't be written" in capsys.readouterr().err
@@ -132,11 +145,16 @@ def test_a_gpu_that_is_not_there_is_refused_at_once_and_one_that_may_come_is_wai
     with pytest.raises(UsageError, match="--cpus-per-trial 3 is more than the 2 CPUs that are there"):
         require_resources(two_cpus, "CPU", 3, "--cpus-per-trial 3 is")
     assert "wait until the cluster grows" in require_resources(growing, "GPU", 0.5, "--gpus-per-trial 0.5 is")
-    assert require_resources(Cluster({"CPU": 2, "GPU": 1}, is_local=True), "GPU", 0.5, "--gpus-per-trial 0.5 is") == ""
+    assert (
+        require_resources(Cluster({"CPU": 2, "GPU": 1}, is_local=True), "GPU", 0.5, "--gpus-per-trial 0.5 is")
+        == ""
+    )
 
 
 def test_a_gpu_too_many_leaves_nothing_behind(tmp_path: Path) -> None:
-    code, out, err = finish(start("--smoke", "--gpus-per-trial", "999", "--address", "local", "--storage-path", tmp_path))
+    code, out, err = finish(
+        start("--smoke", "--gpus-per-trial", "999", "--address", "local", "--storage-path", tmp_path)
+    )
     assert code == 2
     assert out == ""
     assert err.count("\n") == 1
@@ -154,7 +172,9 @@ def test_help_needs_nothing_heavy() -> None:
             assert exit_.code == 0
         assert not {"ray", "torch", "pandas", "numpy", "torchvision"} & set(sys.modules)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True
+    )
     assert "--updates-per-report" in done.stdout
 
 
@@ -167,7 +187,9 @@ SHORT = ("--smoke", "--precision", "fp32")
 def smoke(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and the output of `--smoke`."""
     storage = tmp_path_factory.mktemp("runs")
-    code, out, err = finish(start("--smoke", "--address", ray_address, "--storage-path", storage, "--name", "smoke"))
+    code, out, err = finish(
+        start("--smoke", "--address", ray_address, "--storage-path", storage, "--name", "smoke")
+    )
     assert (code, err) == (0, "")
     return storage / "smoke", out
 
@@ -219,35 +241,66 @@ def test_the_console_says_what_came_of_it_and_nothing_else(smoke: tuple[Path, st
         assert noise not in out
 
 
-def test_tensorboard_shows_its_curves_hyperparameters_and_pictures(smoke: tuple[Path, str], tmp_path: Path) -> None:
+def test_tensorboard_shows_its_curves_hyperparameters_and_pictures(
+    smoke: tuple[Path, str], tmp_path: Path
+) -> None:
     pytest.importorskip("tensorboard")
     run_dir, _ = smoke
     open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
     def ask(path: str, **question: Any) -> bytes:
         body = json.dumps(question).encode() if question else None
-        request = urllib.request.Request(f"{url}data/plugin/{path}", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{url}data/plugin/{path}", body, {"Content-Type": "application/json"}
+        )
         with open_url(request, timeout=DEADLINE_S) as answer:
             return bytes(answer.read())
 
     log = tmp_path / "tensorboard.log"
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run_dir), "--host", "localhost", "--port", "0"]
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output, text=True) as server:
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(run_dir),
+        "--host",
+        "localhost",
+        "--port",
+        "0",
+    ]
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, stdout=output, stderr=output, text=True) as server,
+    ):
         try:
             wait_for(lambda: "(Press CTRL+C to quit)" in log.read_text(), server)
             url = re.findall(r"http://localhost:\d+/", log.read_text())[-1]
             history = results.load_history(run_dir)
             reports = {trial_id: list(rows["updates"]) for trial_id, rows in history.groupby("trial_id")}
             wait_for(lambda: set(json.loads(ask("images/tags"))) == set(reports), server)
-            ended = {"sliceSize": 9, "allowedStatuses": ["STATUS_SUCCESS"], "colParams": []}  # which is the last that is in a file
-            wait_for(lambda: len(json.loads(ask("hparams/session_groups", **ended))["sessionGroups"]) == len(reports), server)
+            ended = {
+                "sliceSize": 9,
+                "allowedStatuses": ["STATUS_SUCCESS"],
+                "colParams": [],
+            }  # which is the last that is in a file
+            wait_for(
+                lambda: (
+                    len(json.loads(ask("hparams/session_groups", **ended))["sessionGroups"]) == len(reports)
+                ),
+                server,
+            )
             assert "ray/tune/updates_per_s" in json.loads(ask("scalars/tags"))[min(reports)]
             for trial_id, updates in reports.items():
                 curve = json.loads(ask(f"scalars/scalars?run={trial_id}&tag=ray/tune/fid_mnist"))
                 assert [step for _, step, _ in curve] == updates
                 pictures = json.loads(ask(f"images/images?run={trial_id}&tag=samples&sample=0"))
-                drawn = {int(path.stem): path.read_bytes() for path in (run_dir / trial_id / "samples").glob("*.png")}
-                assert {picture["step"]: ask(f"images/individualImage?{picture['query']}") for picture in pictures} == drawn
+                drawn = {
+                    int(path.stem): path.read_bytes()
+                    for path in (run_dir / trial_id / "samples").glob("*.png")
+                }
+                assert {
+                    picture["step"]: ask(f"images/individualImage?{picture['query']}") for picture in pictures
+                } == drawn
             experiment = json.loads(ask("hparams/experiment", experimentName=""))
             groups = json.loads(ask("hparams/session_groups", **ended))["sessionGroups"]
         finally:
@@ -255,7 +308,9 @@ def test_tensorboard_shows_its_curves_hyperparameters_and_pictures(smoke: tuple[
     assert [metric["name"]["tag"] for metric in experiment["metricInfos"]] == ["ray/tune/fid_mnist"]
     last = history.drop_duplicates("trial_id", keep="last").set_index("trial_id")
     names = [info["name"] for info in experiment["hparamInfos"]]
-    assert sorted(f"config/{name}" for name in names) == sorted(name for name in last if name.startswith("config/"))
+    assert sorted(f"config/{name}" for name in names) == sorted(
+        name for name in last if name.startswith("config/")
+    )
     for group in groups:
         row = last.loc[group["name"]]
         assert group["hparams"] == pytest.approx({name: row[f"config/{name}"] for name in names})
@@ -279,7 +334,7 @@ def test_resuming_a_finished_search_changes_nothing(smoke: tuple[Path, str], ray
 FULL = """
     import sys
     from workflows import tune_gan
-    from workflows.common import report
+    from workflows.report import html as report
 
     def of_run(*args):
         raise OSError(28, "No space left on device")
@@ -289,7 +344,9 @@ FULL = """
 """
 
 
-def test_a_report_that_can_not_be_written_costs_no_summary(smoke: tuple[Path, str], ray_address: str, tmp_path: Path) -> None:
+def test_a_report_that_can_not_be_written_costs_no_summary(
+    smoke: tuple[Path, str], ray_address: str, tmp_path: Path
+) -> None:
     run = shutil.copytree(smoke[0], tmp_path / "run")
     command = [sys.executable, "-c", textwrap.dedent(FULL), "--resume", str(run), "--address", ray_address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
@@ -301,7 +358,9 @@ def test_a_report_that_can_not_be_written_costs_no_summary(smoke: tuple[Path, st
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["run.json", "experiment_state-*.json", "basic-variant-state-*.json", "tuner.pkl"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "experiment_state-*.json", "basic-variant-state-*.json", "tuner.pkl"]
+)
 @pytest.mark.parametrize("damage", ["cut short", "gone"])
 def test_a_broken_run_is_refused_not_started_over(
     smoke: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, damage: str
@@ -325,7 +384,9 @@ def test_a_broken_run_is_refused_not_started_over(
 
 
 @pytest.mark.parametrize("name", ["experiment_state-*.json", "basic-variant-state-*.json", "tuner.pkl"])
-def test_a_state_file_cut_short_is_replaced_by_its_copy(smoke: tuple[Path, str], tmp_path: Path, name: str) -> None:
+def test_a_state_file_cut_short_is_replaced_by_its_copy(
+    smoke: tuple[Path, str], tmp_path: Path, name: str
+) -> None:
     run = shutil.copytree(smoke[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint_*"))
     assert state.recover(run) == ""
     broken = max(run.glob(name))  # the newest; each resumption writes its own
@@ -333,7 +394,10 @@ def test_a_state_file_cut_short_is_replaced_by_its_copy(smoke: tuple[Path, str],
     said = state.recover(run)
     assert f"{broken.name} is broken" in said
     assert state.recover(run) == ""
-    pd.testing.assert_frame_equal(results.load_trials(run)[["trial_id", "status"]], results.load_trials(smoke[0])[["trial_id", "status"]])
+    pd.testing.assert_frame_equal(
+        results.load_trials(run)[["trial_id", "status"]],
+        results.load_trials(smoke[0])[["trial_id", "status"]],
+    )
 
 
 def test_a_run_that_is_still_running_is_left_alone(smoke: tuple[Path, str], ray_address: str) -> None:
@@ -344,7 +408,9 @@ def test_a_run_that_is_still_running_is_left_alone(smoke: tuple[Path, str], ray_
     assert err.count("\n") == 1
 
 
-def test_a_run_is_not_resumed_on_other_digits(smoke: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_not_resumed_on_other_digits(
+    smoke: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = shutil.copytree(smoke[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint_*"))
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"dataset": "mnist"}))
@@ -361,7 +427,9 @@ def test_a_run_is_not_resumed_on_other_digits(smoke: tuple[Path, str], tmp_path:
         pytest.param(signal.SIGINT, "asha", id="interrupted"),
     ],
 )
-def test_a_search_that_was_stopped_goes_on_where_it_was(ray_address: str, tmp_path: Path, how: signal.Signals, scheduler: str) -> None:
+def test_a_search_that_was_stopped_goes_on_where_it_was(
+    ray_address: str, tmp_path: Path, how: signal.Signals, scheduler: str
+) -> None:
     run_dir = tmp_path / "run"
     search = (*SHORT, "--num-samples", "4", "--scheduler", scheduler, "--address", ray_address)
     process = start(*search, "--storage-path", tmp_path, "--name", "run")
@@ -388,12 +456,26 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(ray_address: str, tmp_pa
         assert {name: trials.loc[trial_id, f"config/{name}"] for name in config} == pytest.approx(config)
         lines = [json.loads(line) for line in (run_dir / trial_id / "result.json").read_text().splitlines()]
         after = [line["training_iteration"] for line in lines if line["timestamp"] > stopped_at]
-        assert after == list(range(reports + 1, reports + 1 + len(after))), "it went on from its checkpoint, not from zero"
+        assert after == list(range(reports + 1, reports + 1 + len(after))), (
+            "it went on from its checkpoint, not from zero"
+        )
 
 
 @pytest.mark.slow
 def test_no_more_trials_at_a_time_than_asked_for(ray_address: str, tmp_path: Path) -> None:
-    flags = (*SHORT, "--num-samples", "3", "--max-concurrent", "1", "--address", ray_address, "--storage-path", tmp_path, "--name", "run")
+    flags = (
+        *SHORT,
+        "--num-samples",
+        "3",
+        "--max-concurrent",
+        "1",
+        "--address",
+        ray_address,
+        "--storage-path",
+        tmp_path,
+        "--name",
+        "run",
+    )
     code, out, err = finish(start(*flags))
     assert (code, err) == (0, ""), out
     order = list(results.load_history(tmp_path / "run").sort_values("timestamp", kind="stable")["trial_id"])
@@ -405,7 +487,7 @@ FAILING = """
     import sys
     from dataclasses import replace
     from workflows import tune_gan
-    from workflows.common import search
+    from workflows.experiment import search
 
     original = search.run
     def run(flags, spec):
@@ -416,10 +498,25 @@ FAILING = """
 """
 
 
-def test_failed_trials_are_listed_with_their_reason_and_the_exit_code_is_1(ray_address: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(FAILING), *SHORT, "--num-samples", "2", "--address", ray_address]
+def test_failed_trials_are_listed_with_their_reason_and_the_exit_code_is_1(
+    ray_address: str, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(FAILING),
+        *SHORT,
+        "--num-samples",
+        "2",
+        "--address",
+        ray_address,
+    ]
     done = subprocess.run(
-        [*command, "--storage-path", str(tmp_path), "--name", "run"], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        [*command, "--storage-path", str(tmp_path), "--name", "run"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
     assert done.returncode == 1, done
     trials: Any = pd.read_csv(tmp_path / "run" / "trials.csv")

@@ -1,0 +1,20 @@
+"""The end of a training whose loss is NaN or infinite."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class TrainingDiverged(FloatingPointError):
+    """A loss became NaN or infinite."""
+
+
+def check_finite(values_NM: Tensor, names: Sequence[str], first_update: int) -> None:
+    """Raise TrainingDiverged if any entry of `values_NM` (N updates, M metrics) is not finite; row 0 belongs to `first_update`."""
+    if torch.isfinite(values_NM).all():
+        return
+    row, column = (~torch.isfinite(values_NM)).nonzero()[0].tolist()
+    raise TrainingDiverged(
+        f"{names[column]} became {values_NM[row, column].item()} at update {first_update + row}"
+    )

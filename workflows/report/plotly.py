@@ -1,0 +1,122 @@
+"""A panel as Plotly draws it in a browser, in plain dictionaries: nothing of Plotly is needed to make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workflows.report.charts import ROLES, Panel, Series
+from workflows.report.png import COLORS, QUANTITIES
+
+_DASHES = {"stopped": "dot", "running": "dash", "failed": "dashdot"}
+_CYCLE = ("solid", "dash", "dot", "dashdot")
+_SYMBOLS = {
+    "best": "star",
+    "baseline": "square",
+    "ended": "circle",
+    "stopped": "circle-open",
+    "running": "triangle-up",
+    "failed": "x",
+}
+
+
+def figure(panel: Panel) -> dict[str, Any]:
+    """Return a panel as Plotly's `data` and `layout`."""
+    if panel.kind == "parallel":
+        return _parallel(panel)
+    layout: dict[str, Any] = {
+        "margin": {"l": 55, "r": 15, "t": 10, "b": 45},
+        "height": 360,
+        "hovermode": "closest",
+        "xaxis": {"title": {"text": panel.x_label}}
+        | ({"type": "category"} if panel.names else _scale(panel.log_x)),
+        "yaxis": {"title": {"text": panel.y_label}} | _scale(panel.log_y),
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "showlegend": any(series.label for series in panel.series) and panel.kind != "bars",
+        "shapes": [
+            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y}
+            for y in panel.lines.values()
+        ],
+        "annotations": [
+            {
+                "xref": "paper",
+                "x": 1,
+                "y": y,
+                "text": label,
+                "showarrow": False,
+                "yanchor": "bottom",
+                "xanchor": "right",
+            }
+            for label, y in panel.lines.items()
+        ],
+    }
+    if panel.names:
+        layout["xaxis"] |= {"categoryorder": "array", "categoryarray": panel.names}
+    if panel.kind == "bars":
+        (series,) = panel.series
+        layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
+        return {
+            "data": [
+                {
+                    "type": "bar",
+                    "orientation": "h",
+                    "x": series.y,
+                    "y": series.x,
+                    "marker": {"color": QUANTITIES[0]},
+                }
+            ],
+            "layout": layout,
+        }
+    named: set[str] = set()
+    data = []
+    for i, series in enumerate(panel.series):
+        label = ROLES.get(series.role, series.label)
+        data.append(_trace(series, panel, label, label not in named, i))
+        named.add(label)
+    return {"data": data, "layout": layout}
+
+
+def _scale(log: bool) -> dict[str, Any]:
+    """Return an axis's type; one by decades says 1, 2 and 5 of each, and not every digit."""
+    return {"type": "log", "dtick": "D2"} if log else {"type": "-"}
+
+
+def _trace(series: Series, panel: Panel, label: str, first: bool, i: int) -> dict[str, Any]:
+    """Return a series as a trace; where it is no trial's, the i-th has its own colour, or its own dash where colours come again."""
+    color = COLORS.get(series.role, QUANTITIES[i % len(QUANTITIES)])
+    dash = _DASHES.get(series.role, _CYCLE[0 if series.role else i // len(QUANTITIES) % len(_CYCLE)])
+    important = series.role in ("best", "baseline")
+    return {
+        "type": "scatter",
+        "mode": "markers" if panel.kind == "points" else "lines+markers" if series.marks else "lines",
+        "x": series.x,
+        "y": series.y,
+        "name": label,
+        "legendgroup": label,
+        "showlegend": first and bool(label),
+        "customdata": series.trial_ids,
+        "zorder": {"best": 2, "baseline": 1}.get(series.role, 0),
+        "hovertemplate": "%{customdata}<br>%{x}: %{y}<extra></extra>",
+        "line": {"color": color, "width": 3 if important else 1.5, "dash": dash},
+        "marker": {
+            "color": color,
+            "symbol": _SYMBOLS.get(series.role, "circle"),
+            "size": 12 if series.role == "best" else 7,
+        },
+    }
+
+
+def _parallel(panel: Panel) -> dict[str, Any]:
+    score = panel.axes[-1]
+    dimensions = [
+        {
+            "label": axis.label,
+            "values": axis.positions,
+            "tickvals": list(axis.ticks),
+            "ticktext": list(axis.ticks.values()),
+        }
+        for axis in panel.axes
+    ]
+    line = {"color": score.positions, "colorscale": "Viridis", "showscale": False}
+    layout = {"margin": {"l": 70, "r": 70, "t": 45, "b": 25}, "height": 380}
+    data = [{"type": "parcoords", "dimensions": dimensions, "line": line, "labelfont": {"size": 14}}]
+    return {"data": data, "layout": layout, "min_width": 130 * len(panel.axes)}
