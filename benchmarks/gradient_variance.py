@@ -28,7 +28,7 @@ from algorithms.reinforce import losses
 from algorithms.reinforce.networks import ValueNetwork
 from algorithms.reinforce.options import PRESETS
 from algorithms.reinforce.reinforce import REINFORCEConfig
-from algorithms.rl.rollout_batch import Columns
+from algorithms.rl.rollout_batch import RolloutBatch
 from workflows.experiment.ray_cluster import connected
 
 ENV, GAMMA = "CartPole-v1", 1.0
@@ -62,7 +62,7 @@ def trained(seed: int, stop_return: float) -> tuple[Any, dict[str, Any]]:
 
 def played(algo: Any, num_episodes: int) -> dict[str, torch.Tensor]:
     """Return whole new episodes, one after the other, as the learner has them."""
-    columns: Columns
+    columns: RolloutBatch
     (columns,) = algo.env_runner_group.local_env_runner.sample(num_episodes=num_episodes, explore=True)
     return {name: torch.from_numpy(array) for name, array in columns.whole_episodes().items()}
 

@@ -26,9 +26,9 @@ from algorithms.dqn.dqn import DQN, DQNConfig
 from algorithms.dqn.options import PRESETS
 from algorithms.reinforce.reinforce import REINFORCE, REINFORCEConfig
 from algorithms.rl import runner_pool as collector_module
-from algorithms.rl.env_runner import EPISODE_BLOCK_STEPS, Rollout, VectorEnvRunner, collect_rollout
+from algorithms.rl.env_runner import EPISODE_BLOCK_STEPS, RolloutResult, VectorEnvRunner, collect_rollout
 from algorithms.rl.learner import policy_weights
-from algorithms.rl.rollout_batch import Columns, Episodes
+from algorithms.rl.rollout_batch import Episodes, RolloutBatch
 
 ENV, EPISODE_STEPS = "CartPole-v1", 100
 OPTIONS = PRESETS[ENV]
@@ -77,7 +77,7 @@ class SimulatorRunner(VectorEnvRunner):
         self.length = length
         self.env.step_s = step_s  # type: ignore[union-attr]
 
-    def _fragment(self, num_steps: int, *args: Any, **kwargs: Any) -> Columns:
+    def _fragment(self, num_steps: int, *args: Any, **kwargs: Any) -> RolloutBatch:
         return super()._fragment(self.length, *args, **kwargs)
 
 
@@ -92,7 +92,9 @@ class Emulator:
     async def set(self, length: int, step_s: float, num_envs: int) -> None:
         self._length, self._step_s, self._num_envs = length, step_s, num_envs
 
-    async def collect(self, index: int, weights_version: int, batch: Any = None, **request: Any) -> Rollout:
+    async def collect(
+        self, index: int, weights_version: int, batch: Any = None, **request: Any
+    ) -> RolloutResult:
         async with self._locks.setdefault(index, asyncio.Lock()):
             began = time.perf_counter()
             num_steps, num_envs = self._length, self._num_envs
@@ -108,7 +110,7 @@ class Emulator:
             ended = time.perf_counter()
             idle_s = began - self._ended.get(index, began)
             self._ended[index] = ended
-            return Rollout(
+            return RolloutResult(
                 ray.put(columns),
                 columns.env_steps(),
                 Episodes(),
@@ -121,7 +123,7 @@ class Emulator:
 @cache
 def made_up_columns(
     num_steps: int, num_envs: int, whole_episodes: bool = False, obs_size: int = 4
-) -> Columns:
+) -> RolloutBatch:
     """Return columns of the sizes that a runner's have."""
     shape = num_steps, num_envs
     terminated, dropped, truncated, valid = (np.full(shape, value) for value in (False, False, False, True))
@@ -129,7 +131,7 @@ def made_up_columns(
         truncated[EPISODE_STEPS - 1 :: EPISODE_STEPS + 1] = True
         valid[EPISODE_STEPS :: EPISODE_STEPS + 1] = False
     obs = np.random.default_rng(0).normal(size=(num_steps + 1, num_envs, obs_size)).astype(np.float32)
-    return Columns(
+    return RolloutBatch(
         obs, np.zeros(shape, np.int64), np.ones(shape, np.float32), terminated, truncated, valid, dropped, 0
     )
 
@@ -198,7 +200,7 @@ class Measured:
         METER.add(learner_s=took, fit_s=took if function.__name__ == "fit_baseline" else 0.0)
         return result
 
-    def _log(self, rollouts: list[Rollout], learned: Any) -> None:
+    def _log(self, rollouts: list[RolloutResult], learned: Any) -> None:
         METER.add(
             rollouts=len(rollouts),
             env_steps=learned.num_env_steps,
