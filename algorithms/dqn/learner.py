@@ -18,6 +18,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.typing import StateDict
 from torch import Tensor
 
 from algorithms.divergence import check_finite
@@ -192,18 +193,16 @@ class DQNLearner(RolloutLearner):
         super().set_progress(progress)
         self._owed = progress["owed"]
 
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return RLlib's state of a learner (networks, optimizer), the counters, and the replay."""
-        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        state: StateDict = super().get_state(components, not_components=not_components, **kwargs)
         if self.config.store_buffer_in_checkpoints and self._check_component(
             REPLAY, components, not_components
         ):
             state[REPLAY] = self.replay.state_dict()
         return state
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: StateDict) -> None:
         """Go on from `state`. Without a replay in it, learning starts once a new one is filled."""
         super().set_state(state)
         if REPLAY in state:
@@ -223,13 +222,11 @@ class ReplayCheckpoint(Checkpointable):
     def __init__(self, replay: UniformReplay) -> None:
         self._replay = replay
 
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return the transitions as numpy arrays."""
         return self._replay.state_dict()
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: StateDict) -> None:
         """Load the transitions."""
         self._replay.load_state_dict(state)
 

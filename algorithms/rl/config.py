@@ -28,7 +28,8 @@ from algorithms.rl.runner_pool import RunnerPool
 from algorithms.rl.samplers import BatchSampler, StreamSampler
 
 EPISODE_CALLBACKS = (
-    "on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end", "on_sample_end", "on_environment_created",
+    "on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end",
+    "on_sample_end", "on_environment_created",
 )  # fmt: skip
 
 CONNECTORS = ("_env_to_module_connector", "_module_to_env_connector", "_learner_connector")
@@ -224,20 +225,12 @@ class RolloutConfig(AlgorithmConfig):
 
     def _require_known_network_settings(self) -> None:
         """Raise ValueError for a `model_config` that our network has no use for."""
-        usual = asdict(DefaultModelConfig())
+        usual = asdict(DefaultModelConfig()) | vars(self.options)
         for name, value in self._network_settings().items():
-            if name in NETWORK_OPTIONS:
-                continue  # `options` has taken and checked it
-            if name in self.option_names():
-                option = getattr(self.options, name)
-                if value != option:
-                    raise ValueError(
-                        f"model_config {name} must be left out: it is the option {name}, {option!r}, got {value!r}"
-                    )
-            elif name not in usual or value != usual[name]:
-                raise ValueError(
-                    f"model_config {name} must be left out: no network here has it, got {value!r}"
-                )
+            if name not in usual or (value != usual[name] and name not in NETWORK_OPTIONS):
+                known = name in self.option_names()
+                why = f"it is the option {name}, {usual[name]!r}" if known else "no network here has it"
+                raise ValueError(f"model_config {name} must be left out: {why}, got {value!r}")
 
     def _require_no_episode_callbacks(self) -> None:
         """Raise ValueError for callbacks that need episode objects."""

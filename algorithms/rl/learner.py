@@ -15,6 +15,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.typing import StateDict
 
 from algorithms.rl.rollout_batch import RolloutBatch, RolloutResult
 
@@ -116,16 +117,14 @@ class RolloutLearner(TorchLearner):
         """Restore the counters."""
         self._num_updates = progress["num_updates"]
 
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return RLlib's state of a learner (networks, optimizers), and the counters."""
-        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        state: StateDict = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(PROGRESS, components, not_components):
             state[PROGRESS] = self.progress()
         return state
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: StateDict) -> None:
         """Go on from `state`."""
         self._weights_seq_no = 0  # else RLlib would ignore a state that is older than this learner
         super().set_state(state)

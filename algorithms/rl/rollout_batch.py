@@ -113,6 +113,12 @@ class RolloutResult:
     error: str = ""
     """Why there is no batch: the environment keeps failing."""
 
+    def set_batch(self, batch: RolloutBatch) -> None:
+        """Answer with this batch, made with the weights of `weights_version`."""
+        batch.weights_version = self.weights_version
+        self.batch, self.episodes = batch, batch.episodes
+        self.num_env_steps, self.num_dropped = batch.env_steps(), int(batch.dropped.sum())
+
 
 def concatenate(blocks: list[RolloutBatch]) -> RolloutBatch:
     """Return consecutive batches of the same environments as one; its `episodes` are not counted yet."""

@@ -54,7 +54,7 @@ def test_at_least_as_many_steps_as_asked_for() -> None:
 
 
 def test_both_units_at_once_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_timesteps 1 and num_episodes 1 exclude each other"):
+    with pytest.raises(ValueError, match=r"give num_timesteps \(1\) or num_episodes \(1\), not both"):
         runner().sample(num_timesteps=1, num_episodes=1)
 
 
