@@ -1,9 +1,9 @@
-"""DQN's central learner: replay and networks on one device, many updates per call. An RLlib TorchLearner, local or remote.
+"""DQN's central learner: replay and networks on one device, many updates per call. An RLlib TorchLearner.
 
-    learn(rollouts):  references --get--> replay.add --> num_updates x [ batch --> loss --> gradient --> Adam ] --> weights
+    learn(rollouts):  replay.add --> num_updates x [ batch --> loss --> gradient --> Adam ] --> weights
 
-`training_intensity` says how many updates a call does for its transitions. So the ratio of trained to sampled steps
-holds, whichever side is faster. Nothing is copied from the device before the last update of a call."""
+`training_intensity` says how many updates a call does for its transitions. So the ratio of trained to sampled
+steps holds, whichever side is faster. Nothing is copied from the device before the last update of a call."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REPLAY = "replay"
 """Component of the learner's checkpoint, if RLlib's setting `store_buffer_in_checkpoints` is on."""
 
 REPLAY_SPAWN_KEY = 2
-"""Spawn key of the replay's random numbers; env runners have 0 (training) and 1 (evaluation), see rl/config.py."""
+"""Spawn key of the replay's random numbers. Env runners have 0 and 1, see `RolloutConfig.seed_sequence`."""
 
 GATHER_BATCHES = 64
 """Minibatches gathered from the replay at a time."""
@@ -79,7 +79,7 @@ class QModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
     def _forward_exploration(
         self, batch: Batch, t: int = 0, generator: torch.Generator | None = None, **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Return actions [N]: random with the probability epsilon after `t` environment steps, else greedy."""
+        """Return actions [N]: random with probability epsilon (after `t` environment steps), else greedy."""
         q_NA = self.qf(batch[Columns.OBS])
         num, num_actions = q_NA.shape
         any_N = torch.randint(num_actions, (num,), generator=generator)

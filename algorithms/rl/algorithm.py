@@ -1,8 +1,8 @@
-"""What our RLlib algorithms share: env runners that return arrays, one central learner, no connectors in between.
+"""What our RLlib algorithms share: env runners that return arrays, one central learner, no connectors.
 
-    env runners (env_runner.py) <-- pool (runner_pool.py) <-- sampler (samplers.py) <-- training_step --> learner (learner.py)
+    env_runner.py <-- runner_pool.py <-- samplers.py <-- training_step --> learner.py
 
-What happens in a step is the algorithm's own `training_step`. Checkpoints also hold the policy as plain files."""
+Each algorithm has its own `training_step`. Checkpoints also hold the policy as plain files."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class RolloutAlgorithm(Algorithm):
         self._totals = IterationTotals()
 
     def _on_learner(self, function: Any, **kwargs: Any) -> Any:
-        """Return `function(learner, **kwargs)`, called where the learner is. Raises RuntimeError if it is lost.
+        """Return `function(learner, **kwargs)`, called where the learner is.
 
-        RLlib's own calls hide that: a remote learner that failed is marked unhealthy, and later calls return nothing.
+        Raises RuntimeError if the learner is lost: RLlib's calls of a lost learner just return nothing.
         """
         results = list(self.learner_group.foreach_learner(partial(function, **kwargs)))
         if len(results) == 1 and results[0].ok:
@@ -116,7 +116,7 @@ class RolloutAlgorithm(Algorithm):
     def _compile_iteration_results(
         self, *, train_results: dict[str, Any], eval_results: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return RLlib's result, with `evaluation` only if there was one: RLlib repeats the last, or gives NaN."""
+        """Return RLlib's result, with `evaluation` only if there was one. RLlib would repeat the last one."""
         if not eval_results:
             train_results.pop(EVALUATION_RESULTS, None)
         results: dict[str, Any] = super()._compile_iteration_results(
@@ -125,11 +125,11 @@ class RolloutAlgorithm(Algorithm):
         return results
 
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
-        """Return the runners that Ray has brought back. Their next request brings the weights."""
+        """Return the runners that Ray has brought back. They get the weights with their next request."""
         restored: list[int] = env_runner_group.probe_unhealthy_env_runners()
         return restored
 
-    # Checkpoints: RLlib's, with the counts, the remote runners' states, and the policy as files that need no Ray
+    # Checkpoints
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return RLlib's state, the counts and the sampler's state."""

@@ -1,8 +1,8 @@
 """RLlib's env runner over our Stepper, in the algorithm's process or as a Ray actor.
 
-    weights, env steps so far --> collect(): Stepper (stepper.py) --> RolloutResult, with a reference to the batch
+    weights, env steps so far --> collect(): stepper.py --> RolloutResult, with a reference to the batch
 
-RLlib's own runner makes an object of every episode and sends it through connectors. This one returns arrays."""
+RLlib's own runner makes an object of every episode for its connectors. This one returns arrays."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     ) -> RolloutResult:
         """Take the weights if they are new, and return a rollout.
 
-        It has the whole episodes of the request, or `rollout_fragment_length` steps of every environment. `env_steps`
-        is the number of steps of all runners so far; schedules of exploration depend on it.
+        It has the whole episodes of the request, or `rollout_fragment_length` steps of every environment.
+        `env_steps` is the number of steps of all runners so far; schedules of exploration depend on it.
         """
         assert self.stepper is not None
         began = time.perf_counter()
@@ -165,9 +165,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         force_reset: bool = False,
         **kwargs: Any,
     ) -> list[RolloutBatch]:
-        """Return at least `num_timesteps` steps or exactly `num_episodes` new whole episodes, for RLlib's evaluation.
+        """Return at least `num_timesteps` steps, or exactly `num_episodes` new episodes; evaluation calls it.
 
-        Raises ValueError if both are given or this runner has no environment, EnvironmentFailed if it keeps failing.
+        Raises ValueError if both are given or there is no environment, EnvironmentFailed if it keeps failing.
         """
         if self.stepper is None:
             raise ValueError("this env runner has no environment to sample from: it only keeps the policy")
@@ -243,6 +243,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
 
 def collect_rollout(runner: VectorEnvRunner, **request: Any) -> RolloutResult:
-    """Collect in the runner's process; the batch stays in that machine's object store and its reference travels."""
+    """Collect where the runner is. The batch stays in that machine's object store; its reference travels."""
     result = runner.collect(**request)
     return result if result.batch is None else replace(result, batch=ray.put(result.batch))

@@ -1,4 +1,4 @@
-"""What our central learners share: rollouts come as references, weights go out by name, checkpoints hold the counters."""
+"""What our central learners share: rollouts come as references, and weights go out by name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RolloutLearner(TorchLearner):
         return self.module[DEFAULT_MODULE_ID]
 
     def add_adam(self, params: Iterable[torch.nn.Parameter], lr: Any, name: str = DEFAULT_OPTIMIZER) -> None:
-        """Register Adam for these parameters, with a step size or its schedule; the policy's has the default name."""
+        """Register Adam for these parameters, `lr` may be a schedule; the default name is the policy's."""
         trained = [param for param in params if param.requires_grad]
         self.register_optimizer(
             module_id=DEFAULT_MODULE_ID,
@@ -74,7 +74,7 @@ class RolloutLearner(TorchLearner):
     def learn(self, rollouts: list[RolloutResult], env_steps: int) -> LearnResult:
         """Learn from the rollouts and return the new weights.
 
-        `env_steps` is the number of steps of all runners so far; schedules depend on it. Raises TrainingDiverged.
+        `env_steps` is the number of steps of all runners so far; schedules use it. Raises TrainingDiverged.
         """
         began = time.perf_counter()
         batches = [batch for rollout in rollouts if (batch := _fetched(rollout)) is not None]

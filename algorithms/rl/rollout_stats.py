@@ -1,4 +1,4 @@
-"""What an iteration and a run add up to: steps, episodes, faults, speeds and shares. The names are those of RLlib's report."""
+"""Totals of an iteration and of a run: steps, episodes, faults and speeds. The names are RLlib's."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RolloutStats:
             self.faults["num_env_failures"] += result.num_failures
 
     def report(self, results: Sequence[RolloutResult]) -> dict[str, tuple[float, Reduction]]:
-        """Return the metrics after these rollouts, with their reduction; returns and lengths are of the last episodes."""
+        """Return the metrics after these rollouts, each with its reduction; means are of `window`."""
         num_env_steps = sum(result.num_env_steps for result in results)
         metrics: dict[str, tuple[float, Reduction]] = {
             "num_env_steps_sampled": (num_env_steps, "sum"),
@@ -115,7 +115,7 @@ class IterationTotals:
 
 
 def log_episodes(metrics: Any, batch: RolloutBatch, num_failures: int, window: int) -> None:
-    """Log the episodes and faults of one runner's batch with RLlib's `metrics`; means are of the last `window` episodes."""
+    """Log the episodes and faults of one batch with RLlib's logger; means are of `window` episodes."""
     episodes = batch.episodes
     for total, length in zip(episodes.returns[-window:], episodes.lengths[-window:], strict=True):
         metrics.log_value("episode_return_mean", total, window=window)

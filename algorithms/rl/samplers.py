@@ -1,8 +1,8 @@
 """How an algorithm asks its runners: for a stream of fragments, or for batches of whole episodes.
 
-    StreamSampler   every remote runner always has requests in flight; whoever answers is asked again with the newest
-                    weights. Synchronous: every runner is asked once, and all are waited for
-    BatchSampler    requests are fixed beforehand, and every one of them is answered, by whichever runner
+    StreamSampler   every remote runner always has requests in flight; whoever answers is asked again.
+                    Synchronous: every runner is asked once, and all are waited for
+    BatchSampler    requests are fixed beforehand, and each of them is answered, by whichever runner
 
                 ask        an idle runner takes it              its answer comes
     request ---------> WAITING ------------------> IN_FLIGHT ----------------------> DONE
@@ -52,7 +52,7 @@ class Asked:
 
 
 class BatchSampler:
-    """Has every request of a batch answered once. A request whose runner dies or hangs goes to another runner."""
+    """Has every request of a batch answered once; if its runner dies or hangs, another gets the request."""
 
     def __init__(self, pool: RunnerPool) -> None:
         self._pool = pool
@@ -128,7 +128,10 @@ class StreamSampler:
             self._pool.fill()
 
     def collect(self) -> list[RolloutResult]:
-        """Return the results that are ready, at least one; synchronous: one of every runner. Raises as BatchSampler."""
+        """Return the results that are ready, at least one; if synchronous, one of every runner.
+
+        Raises EnvironmentFailed if an environment keeps failing, RuntimeError if no runner comes back.
+        """
         if not self._streams:
             return self._rounds.collect([None] * max(1, self._pool.num_remote))
         while True:
