@@ -115,11 +115,10 @@ class DQN(RolloutAlgorithm):
         batch_size = options.train_batch_size_per_learner
         key = (LEARNER_RESULTS, ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME)
         self.metrics.log_value(key, learned.num_updates * batch_size, reduce="lifetime_sum")
-        for name, value in {
-            "trained_per_sampled": self._totals.per("updates", "env_steps") * batch_size,
-            "epsilon": value_at(options.epsilon, self._stats.env_steps),
-        }.items():
-            self.metrics.log_value(name, value, reduce="item")
+        self._log_last(
+            trained_per_sampled=self._totals.per("updates", "env_steps") * batch_size,
+            epsilon=value_at(options.epsilon, self._stats.env_steps),
+        )
 
     def policy_description(self, module: QModule, **common: Any) -> Description:
         """Return the content of `policy.json`."""

@@ -81,22 +81,26 @@ class RolloutAlgorithm(Algorithm):
         self._stats.faults["num_rollouts_lost"] += learned.num_rollouts_lost
         for name, (value, reduction) in self._stats.report(rollouts).items():
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, reduce=reduction)
-        of_module = learned.metrics | {
-            "num_updates_lifetime": learned.num_updates_lifetime,
-            "weights_seq_no": learned.weights_version,
-        }
         if learned.num_updates_lifetime:
-            of_module["total_loss"] = totals.per("loss", "updates")
-        for name, value in of_module.items():
-            self.metrics.log_value((LEARNER_RESULTS, DEFAULT_MODULE_ID, name), value, reduce="item")
-        for name, value in {
-            "env_steps_per_s": totals.per("env_steps"),
-            "updates_per_s": totals.per("updates"),
-            "weights_lag": totals.per("lag", "rollouts"),
-            "learner_idle_share": 1 - totals.per("learn_s"),
-            "env_runners_idle_share": totals.per("runners_idle_s", "runners_s"),
-        }.items():
-            self.metrics.log_value(name, value, reduce="item")
+            learned.metrics["total_loss"] = totals.per("loss", "updates")
+        self._log_last(
+            *(LEARNER_RESULTS, DEFAULT_MODULE_ID),
+            **learned.metrics,
+            num_updates_lifetime=learned.num_updates_lifetime,
+            weights_seq_no=learned.weights_version,
+        )
+        self._log_last(
+            env_steps_per_s=totals.per("env_steps"),
+            updates_per_s=totals.per("updates"),
+            weights_lag=totals.per("lag", "rollouts"),
+            learner_idle_share=1 - totals.per("learn_s"),
+            env_runners_idle_share=totals.per("runners_idle_s", "runners_s"),
+        )
+
+    def _log_last(self, *group: str, **values: float) -> None:
+        """Log values under RLlib's keys of a group; the last value of an iteration is reported."""
+        for name, value in values.items():
+            self.metrics.log_value((*group, name), value, reduce="item")
 
     # RLlib's calls that behave otherwise here
 

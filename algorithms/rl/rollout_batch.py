@@ -8,7 +8,7 @@ valid      x      x             x      x
 Gymnasium's environments reset themselves on the step AFTER an end (NEXT_STEP). That step ignores its action,
 has reward 0, and leads to the next episode. It is not `valid` and never reaches a loss."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,10 @@ class RolloutBatch:
         return self.env_steps()
 
 
+STEPS = ("actions", "rewards", "terminated", "truncated", "valid", "dropped")
+"""The arrays of a batch that have a row per step."""
+
+
 @dataclass
 class RolloutResult:
     """An env runner's answer to a request: a few numbers, and the batch or Ray's reference to it."""
@@ -124,19 +128,11 @@ class RolloutResult:
 def concatenate(blocks: list[RolloutBatch]) -> RolloutBatch:
     """Return consecutive batches of the same environments as one; its `episodes` are not counted yet."""
 
-    def whole(name: str) -> np.ndarray:
-        return np.concatenate([getattr(block, name) for block in blocks])
-
-    return RolloutBatch(
-        obs=np.concatenate([*(block.obs[:-1] for block in blocks), blocks[-1].obs[-1:]]),
-        actions=whole("actions"),
-        rewards=whole("rewards"),
-        terminated=whole("terminated"),
-        truncated=whole("truncated"),
-        valid=whole("valid"),
-        dropped=whole("dropped"),
-        weights_version=blocks[-1].weights_version,
-    )
+    obs = np.concatenate([*(block.obs[:-1] for block in blocks), blocks[-1].obs[-1:]])
+    rows: dict[str, Any] = {
+        name: np.concatenate([getattr(block, name) for block in blocks]) for name in STEPS
+    }
+    return replace(blocks[-1], obs=obs, episodes=Episodes(), **rows)
 
 
 def finite(array: np.ndarray) -> np.ndarray:

@@ -37,18 +37,12 @@ class RequestState(enum.Enum):
 
 @dataclass
 class Asked:
-    """A request, its state, the runner that has it in flight, and its result once it is done."""
+    """A request, its state, the last runner that it was sent to, and its result once it is done."""
 
     request: Request
     state: RequestState = RequestState.WAITING
     runner: int | None = None
     result: RolloutResult | None = None
-
-    def move(
-        self, state: RequestState, runner: int | None = None, result: RolloutResult | None = None
-    ) -> None:
-        """Go to another state."""
-        self.state, self.runner, self.result = state, runner, result
 
 
 class BatchSampler:
@@ -88,18 +82,19 @@ class BatchSampler:
         in_flight = {asked.runner: asked for asked in self._batch if asked.state is RequestState.IN_FLIGHT}
         for runner, result in self._pool.hear():
             if runner in in_flight and result.weights_version == self._pool.weights_version:
-                in_flight.pop(runner).move(RequestState.DONE, result=result)
+                asked = in_flight.pop(runner)
+                asked.state, asked.result = RequestState.DONE, result
         busy = self._pool.num_in_flight()
         for asked in in_flight.values():
             if asked.runner not in busy:
-                asked.move(RequestState.WAITING)
+                asked.state = RequestState.WAITING
                 self._pool.stats.faults["num_rollouts_lost"] += 1
 
     def _send_waiting(self) -> None:
         waiting = [asked for asked in self._batch if asked.state is RequestState.WAITING]
         for asked, runner in zip(waiting, self._pool.idle_runners(), strict=False):
             if self._pool.send(runner, asked.request):
-                asked.move(RequestState.IN_FLIGHT, runner=runner)
+                asked.state, asked.runner = RequestState.IN_FLIGHT, runner
 
     def state(self) -> dict[int, dict[str, Any]]:
         """Return nothing: every request begins with new episodes."""

@@ -9,11 +9,11 @@ expected number of episodes.
     env 1   |--------- e0 ---------|..      share 1: e0 counts
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from algorithms.rl.rollout_batch import RolloutBatch
+from algorithms.rl.rollout_batch import STEPS, RolloutBatch
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,6 @@ def keep_first_episodes(batch: RolloutBatch, shares: np.ndarray) -> RolloutBatch
     broken[numbers[t, n], n] = True
     num_rows = int(counts.any(axis=1).sum())  # the first episodes are in the first rows
     valid = batch.valid & counts & ~broken[numbers, np.arange(len(shares))]
-    return RolloutBatch(
-        obs=batch.obs[: num_rows + 1],
-        actions=batch.actions[:num_rows],
-        rewards=batch.rewards[:num_rows],
-        terminated=batch.terminated[:num_rows],
-        truncated=batch.truncated[:num_rows],
-        valid=valid[:num_rows],
-        dropped=(batch.dropped & counts)[:num_rows],
-        weights_version=batch.weights_version,
-    )
+    kept = replace(batch, valid=valid, dropped=batch.dropped & counts)
+    rows = {name: getattr(kept, name)[:num_rows] for name in STEPS}
+    return replace(kept, obs=batch.obs[: num_rows + 1], **rows)

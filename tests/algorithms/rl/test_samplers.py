@@ -87,7 +87,7 @@ def test_a_request_waits_is_in_flight_and_is_done() -> None:
     assert [asked.state for asked in sampler._batch] == [RequestState.IN_FLIGHT, RequestState.WAITING]
     sampler._hear()
     assert [asked.state for asked in sampler._batch] == [RequestState.DONE, RequestState.WAITING]
-    assert [asked.runner for asked in sampler._batch] == [None, None]
+    assert [asked.runner for asked in sampler._batch] == [1, None]
 
 
 def test_a_request_of_a_lost_runner_goes_to_another_and_is_counted() -> None:
