@@ -17,7 +17,7 @@ import ray
 import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from algorithms.dqn import policy
+from algorithms.rl import policy_files as policy
 from algorithms.dqn.dqn import DQN, DQNConfig
 
 SMALL: dict[str, Any] = {
