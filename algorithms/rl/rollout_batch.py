@@ -127,12 +127,9 @@ class RolloutResult:
 
 def concatenate(blocks: list[RolloutBatch]) -> RolloutBatch:
     """Return consecutive batches of the same environments as one; its `episodes` are not counted yet."""
-
     obs = np.concatenate([*(block.obs[:-1] for block in blocks), blocks[-1].obs[-1:]])
-    rows: dict[str, Any] = {
-        name: np.concatenate([getattr(block, name) for block in blocks]) for name in STEPS
-    }
-    return replace(blocks[-1], obs=obs, episodes=Episodes(), **rows)
+    whole: Any = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in STEPS}
+    return replace(blocks[-1], obs=obs, episodes=Episodes(), **whole)
 
 
 def finite(array: np.ndarray) -> np.ndarray:

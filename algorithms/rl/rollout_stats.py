@@ -50,23 +50,20 @@ class RolloutStats:
     def report(self, results: Sequence[RolloutResult]) -> dict[str, tuple[float, Reduction]]:
         """Return the metrics after these rollouts, each with its reduction; means are of `window`."""
         num_env_steps = sum(result.num_env_steps for result in results)
-        metrics: dict[str, tuple[float, Reduction]] = {
+        items: dict[str, float] = {"num_episodes_lifetime": self.num_episodes, **self.faults}
+        if self._returns:
+            items |= {
+                "episode_return_mean": float(np.mean(self._returns)),
+                "episode_return_min": min(self._returns),
+                "episode_return_max": max(self._returns),
+                "episode_len_mean": float(np.mean(self._lengths)),
+            }
+        return {
             "num_env_steps_sampled": (num_env_steps, "sum"),
             "num_env_steps_sampled_lifetime": (num_env_steps, "lifetime_sum"),
             "num_episodes": (sum(len(result.episodes.returns) for result in results), "sum"),
-            "num_episodes_lifetime": (self.num_episodes, "item"),
+            **{name: (value, "item") for name, value in items.items()},
         }
-        if self._returns:
-            metrics |= {
-                "episode_return_mean": (float(np.mean(self._returns)), "item"),
-                "episode_return_min": (min(self._returns), "item"),
-                "episode_return_max": (max(self._returns), "item"),
-                "episode_len_mean": (float(np.mean(self._lengths)), "item"),
-            }
-        faults: dict[str, tuple[float, Reduction]] = {
-            name: (num, "item") for name, num in self.faults.items()
-        }
-        return metrics | faults
 
     def state(self) -> dict[str, Any]:
         """Return all counts."""
@@ -82,10 +79,8 @@ class RolloutStats:
         """Restore what `state` returned."""
         self.env_steps, self.num_episodes = state["env_steps"], state["num_episodes"]
         self.faults = dict(state["faults"])
-        self._returns.clear()
-        self._returns.extend(state["returns"])
-        self._lengths.clear()
-        self._lengths.extend(state["lengths"])
+        self._returns = deque(state["returns"], maxlen=self._returns.maxlen)
+        self._lengths = deque(state["lengths"], maxlen=self._lengths.maxlen)
 
 
 class IterationTotals:
