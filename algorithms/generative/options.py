@@ -1,9 +1,12 @@
 """The hyperparameters that every generative model has. No torch here, so that `--help` stays instant."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from algorithms.checks import Checks
-from algorithms.generative.precision import PRECISIONS, Precision
+
+Precision = Literal["auto", "bf16", "fp32"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
