@@ -63,7 +63,9 @@ class RunFlags:
         check = checks(self)
         check.that(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32")
         check.that(is_folder_name and len(os.fsencode(name)) <= 200, "name", folder_rule)
-        check.that("://" not in self.storage_path, "storage_path", "a folder, not a bucket (copy it there later)")
+        check.that(
+            "://" not in self.storage_path, "storage_path", "a folder, not a bucket (copy it there later)"
+        )
 
 
 FlagsT = TypeVar("FlagsT", bound=RunFlags)

@@ -23,7 +23,8 @@ def print_help(flags_class: type) -> None:
     """Print the help of a flags dataclass, as wide as the terminal up to WIDEST."""
     width = min(shutil.get_terminal_size().columns, WIDEST)
     print(f"usage: {Path(sys.argv[0]).name} [FLAGS]\n")
-    print(textwrap.fill(inspect.cleandoc(flags_class.__doc__ or ""), width))
+    paragraphs = inspect.cleandoc(flags_class.__doc__ or "").split("\n\n")
+    print("\n\n".join(textwrap.fill(paragraph, width) for paragraph in paragraphs))
     for group, fields in _groups(flags_class).items():
         print(f"\n{group}:")
         for name, explanation in fields:
@@ -53,7 +54,8 @@ def _groups(flags_class: type) -> dict[str, list[tuple[str, str]]]:
             continue
         words = [field.metadata.get("help") or docs[field.name]]
         default = _default(field.metadata.get("default", field.default))
-        parts = [f"default: {default}"] if default and "(default" not in words[0] else []
+        is_said = "(default" in words[0] or not metavar
+        parts = [f"default: {default}"] if default and not is_said else []
         if field.metadata.get("domain") is not None:
             parts.append(f"searched: {in_words(field.metadata['domain'])}")
         words += [f"({'; '.join(parts)})"] if parts else []
@@ -62,12 +64,13 @@ def _groups(flags_class: type) -> dict[str, list[tuple[str, str]]]:
     return {group: groups[group] for group in order}
 
 
-def _group(flags_class: type, name: str) -> str:
+def _group(flags_class: Any, name: str) -> str:
     """Return the group of a field: that of the class that declares it, or resources."""
     (owner, *_) = (base for base in reversed(flags_class.__mro__) if name in inspect.get_annotations(base))
     if name in getattr(owner, "RESOURCES", ()):
         return "resources"
-    return str(owner.GROUP)
+    # A workflow's own flags belong to the group of its last base: search or training.
+    return str(vars(owner).get("GROUP") or owner.__bases__[-1].GROUP)
 
 
 def _metavar(value_type: Any) -> str:
@@ -80,10 +83,10 @@ def _metavar(value_type: Any) -> str:
 
 def _default(value: Any) -> str:
     """Return a default as it is typed; "" for one that says nothing."""
-    if value is None or value == "" or value is False:
-        return "false" if value is False else ""
-    if value is True:
-        return "true"
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple | list) and value and isinstance(value[0], tuple | list):
         return ",".join(f"{steps}:{number:g}" for steps, number in value)
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -130,8 +130,8 @@ def require_space(options: Any, space: Space, num_trials: int, num_items: int) -
     searched = {name: values for name, domain in space.items() if (values := choices(domain)) is not None}
     try:
         options.num_train(num_items)
-        for values in itertools.product(*searched.values()):
-            trial = dataclasses.replace(options, **dict(zip(searched, values, strict=True)))
+        for drawn in itertools.product(*searched.values()):
+            trial = dataclasses.replace(options, **dict(zip(searched, drawn, strict=True)))
             trial.num_train(num_items)
     except ValueError as error:
         raise UsageError(as_flags(str(error), type(options))) from None

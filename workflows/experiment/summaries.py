@@ -58,7 +58,9 @@ def _say_scores(run: Run, best: Any) -> None:
         table.add_row(label, *(number(row.get(name)) for name in columns))
     Console(width=max(120, Console().width)).print(table)
     if run.test is not None and run.test["trial_id"] == best["trial_id"]:
-        shown = {name: run.test[name] for name in run.test if name not in ("trial_id", "checkpoint", "dataset")}
+        shown = {
+            name: run.test[name] for name in run.test if name not in ("trial_id", "checkpoint", "dataset")
+        }
         words = ", ".join(f"{name} {number(value)}" for name, value in shown.items())
         say(f"test      {words} ({run.folder / results.TEST_FILE})")
     searched = [f"{name} {number(best[f'config/{name}'])}" for name in run.record["baseline"]]
@@ -117,4 +119,6 @@ def _say_failed(run: Run, trial: Any, name: str = "") -> None:
 
 
 def _say_tensorboard(run: Run) -> None:
-    say(f"          {python()} -m tensorboard.main --logdir {shlex.quote(str(run.folder))}    shows every curve")
+    say(
+        f"          {python()} -m tensorboard.main --logdir {shlex.quote(str(run.folder))}    shows every curve"
+    )

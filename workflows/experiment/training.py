@@ -83,9 +83,7 @@ class Training(Experiment):
         config = attribute(self.program.trains)().training(**asdict(self.options), **self.more)
         config.environment(flags.env)
         config.env_runners(num_env_runners=flags.num_env_runners)
-        config.learners(
-            num_learners=flags.num_learners, num_gpus_per_learner=flags.num_gpus_per_learner
-        )
+        config.learners(num_learners=flags.num_learners, num_gpus_per_learner=flags.num_gpus_per_learner)
         config.evaluation(
             evaluation_interval=flags.evaluation_interval, evaluation_duration=flags.evaluation_duration
         )
