@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from faulty_envs import Endless, Flaky, Hanging, KillsItself, Nan, NanAtTheEnd, 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.reinforce.reinforce import REINFORCEConfig
-from algorithms.rl.env_runner import EnvironmentFailed
+from algorithms.rl.stepper import EnvironmentFailed
 from workflows import train_reinforce
-from workflows.experiment import training
+from workflows.experiment import experiment, training
+from workflows.programs import PROGRAMS
 from workflows.results import load_history, load_trials
 
 DEADLINE_S = 120
@@ -88,7 +89,7 @@ def test_batches_without_an_episode_to_learn_from_end_the_training(built: Any) -
         match=r"NanAtTheEnd.*in each of the last 10 batches, every episode had a step that failed",
     ):
         algorithm.train()
-    assert algorithm._collector.faults["num_episodes_lost"] == 80
+    assert algorithm._stats.faults["num_episodes_lost"] == 80
 
 
 def test_an_environment_that_keeps_failing_ends_the_training_with_its_own_error(built: Any) -> None:
@@ -159,18 +160,18 @@ def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_bat
     unharmed.stop()
     algorithm = built(config("CartPole-v1", 2))
     results = [algorithm.train()]
-    collect = algorithm._collector.collect_shares
+    collect = algorithm._sampler.collect
     owner = ray.remote(num_cpus=0)(Owner).remote()
     (lost,) = ray.get(owner.put.remote())
     ray.kill(owner)
     until(lambda: is_lost(lost), "an object whose owner was killed is still there")
 
     def collect_and_lose(shares: Any) -> Any:
-        algorithm._collector.collect_shares = collect
+        algorithm._sampler.collect = collect
         first, *others = collect(shares)
-        return [replace(first, columns=lost), *others]
+        return [replace(first, batch=lost), *others]
 
-    algorithm._collector.collect_shares = collect_and_lose
+    algorithm._sampler.collect = collect_and_lose
     results += [algorithm.train() for _ in range(2)]
     assert results[-1]["env_runners"]["num_rollouts_lost"] == 1
     assert [curve(result) for result in results] == expected
@@ -179,14 +180,14 @@ def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_bat
 def test_a_batch_that_was_interrupted_is_asked_for_again(built: Any) -> None:
     algorithm = built(config("CartPole-v1", 2))
     algorithm.train()
-    hear = algorithm._collector._hear
+    hear = algorithm._pool.hear
 
     def interrupt() -> Any:
-        algorithm._collector._hear = hear
+        algorithm._pool.hear = hear
         hear()
         raise KeyboardInterrupt
 
-    algorithm._collector._hear = interrupt
+    algorithm._pool.hear = interrupt
     with pytest.raises(KeyboardInterrupt):
         algorithm.train()
     updates = algorithm.train()["learners"]["default_policy"]["num_updates_lifetime"]
@@ -216,15 +217,11 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_cu
     options = train_reinforce.REINFORCEOptions(num_episodes_per_train_batch=4)
     histories = []
     for name, callbacks in (("killed", KillsTheLearnerOnce), ("unharmed", RLlibCallback)):
-        asked = training.Training(
-            "train_reinforce",
-            options,
-            lambda callbacks=callbacks: train_reinforce.configure(options).callbacks(callbacks),  # type: ignore[misc]
-            train_reinforce.require_spaces,
-        )
+        asked = training.Training(PROGRAMS["train_reinforce"], flags, options)
+        asked.config.callbacks(callbacks)
         run_dir = tmp_path / name
         run_dir.mkdir()
-        results = training.build_tuner(flags, asked, run_dir).fit()
+        results = experiment.build_tuner(asked, run_dir).fit()
         assert not results.errors
         (row,) = load_trials(run_dir).to_dict("records")
         assert row["status"] == "TERMINATED"
@@ -242,7 +239,8 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_cu
 @pytest.mark.slow
 def test_a_run_whose_runner_was_killed_still_solves_cartpole(built: Any) -> None:
     configured = (
-        train_reinforce.configure(train_reinforce.PRESETS["CartPole-v1"])
+        REINFORCEConfig()
+        .training(**asdict(train_reinforce.PRESETS["CartPole-v1"]))
         .environment("CartPole-v1")
         .env_runners(num_env_runners=2)
     )
