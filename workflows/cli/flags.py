@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import tyro
 
 from algorithms.checks import Checks
+from workflows.cli.help import as_flag, print_help
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
@@ -24,11 +25,6 @@ MAY_DIFFER = ("resume", "address", "data_dir")
 
 class UsageError(Exception):
     """A mistake of the user's; its text is one line that names the value and what is allowed."""
-
-
-def as_flag(name: str) -> str:
-    """Return a field's name as it is typed: `--latent-size` for `latent_size`."""
-    return "--" + name.replace("_", "-")
 
 
 def checks(flags: Any) -> Checks:
@@ -91,8 +87,6 @@ def parse(
     Those flags hold: another value for one of them is refused, because it would mix two settings in one run.
     """
     if {"-h", "--help"} & set(argv):
-        from workflows.cli.help import print_help
-
         print_help(flags_class)
         raise SystemExit(0)
     flags = parse_plain(flags_class, argv, flags_class(**(smoke if "--smoke" in argv else {})))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import inspect
+import itertools
 import shutil
 import sys
 import textwrap
@@ -11,17 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from workflows.cli.flags import as_flag
-from workflows.cli.option_flags import choices, field_docs
-
 INDENT = 36
 """Column of the explanations."""
-WIDEST = 120
+NARROWEST, WIDEST = 60, 120
 
 
 def print_help(flags_class: type) -> None:
     """Print the help of a flags dataclass, as wide as the terminal up to WIDEST."""
-    width = min(shutil.get_terminal_size().columns, WIDEST)
+    width = max(NARROWEST, min(shutil.get_terminal_size().columns, WIDEST))
     print(f"usage: {Path(sys.argv[0]).name} [FLAGS]\n")
     paragraphs = inspect.cleandoc(flags_class.__doc__ or "").split("\n\n")
     print("\n\n".join(textwrap.fill(paragraph, width) for paragraph in paragraphs))
@@ -101,3 +101,33 @@ def in_words(domain: Any) -> str:
         return str(domain)
     kind, low, high, *_ = domain
     return f"{low:g} to {high:g}" + (" on a log scale" if "log" in kind else "")
+
+
+def as_flag(name: str) -> str:
+    """Return a field's name as it is typed: `--latent-size` for `latent_size`."""
+    return "--" + name.replace("_", "-")
+
+
+def choices(domain: Any) -> list[Any] | None:
+    """Return the values of a categorical domain, and None for another."""
+    if isinstance(domain, tuple):
+        return list(domain[1]) if domain[0] == "choice" else None
+    return getattr(domain, "categories", None)
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Return the string below each field of a dataclass and of its bases; Python keeps none of them."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        with contextlib.suppress(OSError, TypeError):  # a class without source, as `flags_of` makes
+            docs |= _own_docs(ast.parse(inspect.getsource(base)).body[0])
+    return docs
+
+
+def _own_docs(definition: ast.AST) -> dict[str, str]:
+    docs = {}
+    for field, doc in itertools.pairwise(getattr(definition, "body", [])):
+        is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if is_field and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+            docs[field.target.id] = inspect.cleandoc(str(doc.value.value))
+    return docs

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import dataclasses
-import inspect
 import itertools
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -13,7 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_ori
 from tyro.constructors import PrimitiveConstructorSpec
 
 from algorithms.schedules import Schedule, as_schedule
-from workflows.cli.flags import UsageError, as_flag
+from workflows.cli.flags import UsageError
+from workflows.cli.help import as_flag, choices, field_docs
 
 OptionsT = TypeVar("OptionsT")
 Space = dict[str, Any]
@@ -112,13 +110,6 @@ def not_given(space: Space, flags: Any, options_class: type) -> Space:
     return {name: domain for name, domain in space.items() if name not in given(flags, options_class)}
 
 
-def choices(domain: Any) -> list[Any] | None:
-    """Return the values of a categorical domain, and None for another."""
-    if isinstance(domain, tuple):
-        return list(domain[1]) if domain[0] == "choice" else None
-    return getattr(domain, "categories", None)
-
-
 def require_space(options: Any, space: Space, num_trials: int, num_items: int) -> None:
     """Raise UsageError if the options refuse a combination of the space's choices, or training on `num_items` items.
 
@@ -141,21 +132,3 @@ def as_flags(message: str, options_class: type) -> str:
     """Return an options' error with flags for field names: `--latent-size must be …` for `latent_size must be …`."""
     names = {field.name for field in dataclasses.fields(options_class)}
     return " ".join(as_flag(word) if word in names else word for word in message.split(" "))
-
-
-def field_docs(cls: type) -> dict[str, str]:
-    """Return the string below each field of a dataclass and of its bases; Python keeps none of them."""
-    docs: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        with contextlib.suppress(OSError, TypeError):  # a class without source, as `flags_of` makes
-            docs |= _own_docs(ast.parse(inspect.getsource(base)).body[0])
-    return docs
-
-
-def _own_docs(definition: ast.AST) -> dict[str, str]:
-    docs = {}
-    for field, doc in itertools.pairwise(getattr(definition, "body", [])):
-        is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if is_field and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-            docs[field.target.id] = inspect.cleandoc(str(doc.value.value))
-    return docs
