@@ -191,11 +191,12 @@ def _fit(experiment: Experiment, run_dir: Path, hardware: str) -> int:
     """Fit, with the live view beside it; return 0, or the exit code if Tune itself could not end in order."""
     from workflows.experiment import saved_state
     from workflows.experiment.live_views import LiveView
+    from workflows.experiment.ray_cluster import log_to_file
 
     if experiment.flags.resume:
         note(saved_state.recover(run_dir))
     tuner = build_tuner(experiment, run_dir)
-    _log_to_file(run_dir)
+    log_to_file(run_dir)
     say(f"{experiment.program.name}: {experiment.headline()}, {hardware}")
     say(f"run folder {run_dir}, with each trial's last {CHECKPOINTS_KEPT} checkpoints")
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -215,16 +216,6 @@ def _fit(experiment: Experiment, run_dir: Path, hardware: str) -> int:
     say(f"to go on: {command(experiment.program.name, '--resume', run_dir)}")
     say(f"to see how far it came: {command('analyze', run_dir)}")
     return exit_code
-
-
-def _log_to_file(run_dir: Path) -> None:
-    """Send Ray's log to a file in the run folder, to keep the console clean."""
-    handler = logging.FileHandler(run_dir / "ray.log", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("ray")
-    logger.setLevel(logging.WARNING)
-    logger.handlers = [handler]
-    logger.propagate = False
 
 
 def _report(experiment: Experiment, run_dir: Path) -> tuple[Run, int, tuple[int, str] | None]:

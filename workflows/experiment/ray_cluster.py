@@ -163,3 +163,13 @@ def require_resources(cluster: Cluster, kind: str, wanted: float, subject: str) 
     if cluster.is_local:
         raise UsageError(message)
     return message + "; the run will wait until the cluster grows, if it can"
+
+
+def log_to_file(run_dir: Path) -> None:
+    """Send Ray's log to a file in the run folder, to keep the console clean."""
+    handler = logging.FileHandler(run_dir / "ray.log", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("ray")
+    logger.setLevel(logging.WARNING)
+    logger.handlers = [handler]
+    logger.propagate = False
