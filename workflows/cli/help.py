@@ -36,7 +36,9 @@ def _aligned(name: str, explanation: str, width: int) -> Iterator[str]:
     """Yield the lines of a flag: its name on the left, or above if it is long, and its explanation."""
     lines = textwrap.wrap(explanation, width - INDENT, break_on_hyphens=False) or [""]
     if len(name) + 4 > INDENT:
-        yield f"  {name}"
+        # A long list of choices may break after a comma.
+        spaced = name.replace(",", ", ") if len(name) + 2 > width else name
+        yield from textwrap.wrap(spaced, width, initial_indent="  ", subsequent_indent=" " * 6)
     else:
         yield f"  {name}".ljust(INDENT) + lines.pop(0)
     for line in lines:
