@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from algorithms import mnist
+from workflows.programs import Program
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,12 @@ class IdleTrainer:
         self.updates = state["updates"]
 
 
-def space() -> dict[str, Any]:
-    from ray import tune
-
-    return {"number": tune.uniform(0, 1)}
+PROGRAM = Program(
+    "idle",
+    "search",
+    trains="idle_trainer:IdleTrainer",
+    metric="score",
+    metrics={"score": "min"},
+    columns=("score",),
+)
+SPACE = {"number": ("uniform", 0, 1)}

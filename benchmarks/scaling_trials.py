@@ -19,6 +19,7 @@ import idle_trainer
 from algorithms import mnist
 from workflows.experiment import saved_state as state
 from workflows.experiment import search
+from workflows.experiment.experiment import build_tuner
 from workflows.experiment.ray_cluster import connected
 
 NUM_REPORTS = 4
@@ -57,10 +58,6 @@ def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[
 
     from workflows.experiment.schedulers import ASHA
 
-    spec = search.Search(
-        program="scaling", trainer="idle_trainer:IdleTrainer", preset=idle_trainer.IdleOptions(), space=idle_trainer.space,
-        metric="score", mode="min", columns=("score",),
-    )  # fmt: skip
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -70,7 +67,9 @@ def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[
             cpus_per_trial=2 / slots,
         )  # fmt: skip
         run_dir = Path(folder) / "run"
-        tuner = search.build_tuner(flags, spec, data, run_dir)
+        options, space = idle_trainer.IdleOptions(), idle_trainer.SPACE
+        asked = search.Search(idle_trainer.PROGRAM, flags, options, space=space, load_data=lambda flags: data)
+        tuner = build_tuner(asked, run_dir)
         stack.enter_context(watch.on(TuneController, "save_to_dir", "save"))
         stack.enter_context(watch.on(TuneController, "checkpoint", "checkpoint"))
         stack.enter_context(watch.on(state.StateKeeper, "on_step_end", "keep"))

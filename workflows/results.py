@@ -6,13 +6,14 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from workflows.programs import Program, program_of
 from workflows.runs.files import SAMPLES as SAMPLES
 from workflows.runs.files import newest_checkpoint, read_error, read_reports, read_run, read_trials
 from workflows.runs.metrics import Mode, mode_of
@@ -42,6 +43,27 @@ class Run:
     """See `load_trials`."""
     history: pd.DataFrame
     """See `load_history`."""
+    test: dict[str, Any] | None = None
+    """See `read_test`."""
+
+    @property
+    def program(self) -> Program:
+        """The row of the program that made the run."""
+        return program_of(self.record)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the run has many trials, or one training."""
+        return self.program.kind == "search"
+
+    @property
+    def num_ended(self) -> int:
+        """How many trials have ended, also those that failed."""
+        return int(self.trials["status"].isin(["TERMINATED", "ERROR"]).sum())
+
+    def with_test(self, record: dict[str, Any]) -> Run:
+        """Return the run with what its best trial got on the test digits; nothing is written."""
+        return replace(self, test=record)
 
     @property
     def metric(self) -> str:
@@ -59,8 +81,9 @@ class Run:
         full_length = self.record.get("num_reports") or self.trials["iteration"]
         return (self.trials["status"] == "TERMINATED") & (self.trials["iteration"] == full_length)
 
-    def best(self, metric: str, mode: Mode) -> pd.Series | None:
+    def best(self, metric: str | None = None, mode: Mode | None = None) -> pd.Series | None:
         """Return the row of the best trial among those that ran to their end, or None if none did; see `best`."""
+        metric, mode = metric or self.metric, mode or self.mode
         if metric not in self.trials:
             return None
         finished = self.trials[self.ran_to_their_end & is_finite(self.trials[metric])]
@@ -78,7 +101,7 @@ def load(run_dir: str | Path) -> Run:
         read_trials(folder),
     )  # once, and before the reports: a trial that has ended has all of its own
     history = _history_table(folder, found)
-    return Run(folder, record, _trials_table(folder, record, found, history), history)
+    return Run(folder, record, _trials_table(folder, record, found, history), history, read_test(folder))
 
 
 def load_history(run_dir: str | Path) -> pd.DataFrame:

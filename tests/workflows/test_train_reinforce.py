@@ -16,7 +16,7 @@ from processes import finish, start_workflow
 
 from algorithms.reinforce.options import REINFORCEOptions
 from workflows import play, results, train_reinforce
-from workflows.experiment.training import GREEDY_RETURN
+from workflows.programs import GREEDY_RETURN
 
 start = partial(start_workflow, train_reinforce)
 

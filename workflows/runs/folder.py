@@ -100,9 +100,6 @@ def _resumed(flags: RunFlags, program: str, preset: Any) -> Path:
         raise UsageError(
             f"--resume {flags.resume!r} was begun with another preset than this version's (see {', '.join(changed)})"
         )
-    from workflows.experiment import saved_state as state
-
-    state.require_recoverable(run_dir)
     return run_dir
 
 
