@@ -28,7 +28,7 @@ from algorithms.reinforce import losses
 from algorithms.reinforce.networks import ValueNetwork
 from algorithms.reinforce.options import PRESETS
 from algorithms.reinforce.reinforce import REINFORCEConfig
-from algorithms.rl.rollout_batch import Columns
+from algorithms.rl.rollout_batch import RolloutBatch
 from workflows.experiment.ray_cluster import connected
 
 ENV, GAMMA = "CartPole-v1", 1.0
@@ -62,9 +62,9 @@ def trained(seed: int, stop_return: float) -> tuple[Any, dict[str, Any]]:
 
 def played(algo: Any, num_episodes: int) -> dict[str, torch.Tensor]:
     """Return whole new episodes, one after the other, as the learner has them."""
-    columns: Columns
-    (columns,) = algo.env_runner_group.local_env_runner.sample(num_episodes=num_episodes, explore=True)
-    return {name: torch.from_numpy(array) for name, array in columns.whole_episodes().items()}
+    batch: RolloutBatch
+    (batch,) = algo.env_runner_group.local_env_runner.sample(num_episodes=num_episodes, explore=True)
+    return {name: torch.from_numpy(array) for name, array in batch.whole_episodes().items()}
 
 
 def fitted_values(episodes: dict[str, torch.Tensor], obs: torch.Tensor, seed: int) -> torch.Tensor:

@@ -27,7 +27,8 @@ from side_by_side import spread, write
 from algorithms.dqn.dqn import DQNConfig
 from algorithms.dqn.options import PRESETS
 from algorithms.rl.env_runner import VectorEnvRunner
-from algorithms.rl.runner_pool import Collector
+from algorithms.rl.rollout_stats import RolloutStats
+from algorithms.rl.runner_pool import RunnerPool
 from workflows.experiment.ray_cluster import connected
 
 ENV, NUM_ENVS = "CartPole-v1", 64
@@ -47,8 +48,8 @@ GOALS = {
 
 class BareLoop:
     def __init__(self, runner: VectorEnvRunner) -> None:
-        assert runner.env is not None
-        self._env, self._qf = runner.env, runner.module.qf
+        assert runner.stepper is not None
+        self._env, self._qf = runner.stepper.envs, runner.module.qf
         self._obs, _ = self._env.reset(seed=0)
 
     def run(self, seconds: float) -> int:
@@ -67,8 +68,10 @@ class RemoteRunners:
     def __init__(self, num_env_runners: int, rollout_fragment_length: int, weights: dict[str, Any]) -> None:
         config = our_config(num_env_runners, rollout_fragment_length)
         self._group = EnvRunnerGroup(config=config, local_env_runner=False)
-        self._collector = Collector(self._group, config)
-        self._collector.broadcast(weights, version=0)
+        self._stats = RolloutStats(window=config.metrics_num_episodes_for_smoothing)
+        pool = RunnerPool(self._group, config, self._stats)
+        pool.broadcast(weights, version=0)
+        self._sampler = config.make_sampler(pool)
         self._steps_per_rollout = rollout_fragment_length * NUM_ENVS
         niceness = self._group.foreach_env_runner(lambda runner: os.nice(0), local_env_runner=False)
         assert niceness == [os.nice(0)] * num_env_runners, f"niceness of the runners is {niceness}"
@@ -78,7 +81,10 @@ class RemoteRunners:
         ends = time.perf_counter() + seconds
         num_rollouts = 0
         while time.perf_counter() < ends:
-            num_rollouts += len(self._collector.collect())
+            results = self._sampler.collect()
+            self._stats.count(results)
+            self._sampler.ask()
+            num_rollouts += len(results)
         return num_rollouts * self._steps_per_rollout
 
     def stop(self) -> None:

@@ -92,7 +92,7 @@ def emulated(number: int, seconds: float) -> Iterator[dict[str, Any]]:
             rollout_s = length * setting["step_s"]
             figures = world.measure(algo, max(seconds, 3 * rollout_s), WARM_UP_S + 2 * rollout_s)
             yield point(algorithm, "emulated", number, setting, figures)
-        algo.env_runner_group._worker_manager = algo._collector._manager = own
+        algo.env_runner_group._worker_manager = own
         algo.stop()
     for one in emulators:
         ray.kill(one)

@@ -40,7 +40,7 @@ def measure() -> list[dict[str, Any]]:
 
     for obs_size in OBS_SIZES:
         for length in (1, 16):
-            columns = world.made_up_columns(length, 64, obs_size=obs_size)
+            columns = world.made_up_batch(length, 64, obs_size=obs_size)
             add(
                 f"bytes per env step, {obs_size} numbers, {length} x 64",
                 serialize(columns).total_bytes / (64 * length),
@@ -63,7 +63,7 @@ def measure() -> list[dict[str, Any]]:
             seconds_per_call(lambda r=runner, w=weights: r.module.set_state(w), 300),
             "s",
         )
-        learner.replay.add(world.made_up_columns(64, 64).transitions())
+        learner.replay.add(world.made_up_batch(64, 64).transitions())
         for batch_size in BATCH_SIZES:
             learner._options = world.replace(learner._options, train_batch_size_per_learner=batch_size)
             add(
@@ -71,7 +71,7 @@ def measure() -> list[dict[str, Any]]:
                 seconds_per_call(lambda one=learner: one._update_many(8), 40) / 8,
                 "s",
             )
-        columns = world.made_up_columns(16, 64)
+        columns = world.made_up_batch(16, 64)
         add(
             f"add 1,024 steps to the replay, network {name}",
             seconds_per_call(lambda one=learner, c=columns: one.replay.add(c.transitions()), 300),

@@ -25,10 +25,11 @@ from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from algorithms.dqn.dqn import DQN, DQNConfig
 from algorithms.dqn.options import PRESETS
 from algorithms.reinforce.reinforce import REINFORCE, REINFORCEConfig
-from algorithms.rl import runner_pool as collector_module
-from algorithms.rl.env_runner import EPISODE_BLOCK_STEPS, Rollout, VectorEnvRunner, collect_rollout
+from algorithms.rl import runner_pool
+from algorithms.rl.env_runner import VectorEnvRunner, collect_rollout
 from algorithms.rl.learner import policy_weights
-from algorithms.rl.rollout_batch import Columns, Episodes
+from algorithms.rl.rollout_batch import Episodes, RolloutBatch, RolloutResult
+from algorithms.rl.stepper import EPISODE_BLOCK_STEPS
 
 ENV, EPISODE_STEPS = "CartPole-v1", 100
 OPTIONS = PRESETS[ENV]
@@ -67,18 +68,19 @@ class SimulatorRunner(VectorEnvRunner):
 
     length, step_s = 16, 0.02
 
-    def make_env(self) -> None:
-        super().make_env()
-        assert self.env is not None
-        self.env = Simulator(self.env)
-        self.set(self.length, self.step_s)
+    def make_envs(self) -> Any:
+        simulator = Simulator(super().make_envs())
+        simulator.step_s = self.step_s
+        return simulator
 
     def set(self, length: int, step_s: float) -> None:
-        self.length = length
-        self.env.step_s = step_s  # type: ignore[union-attr]
+        self.length, self.step_s = length, step_s
+        self.stepper.envs.step_s = step_s  # type: ignore[union-attr]
 
-    def _fragment(self, num_steps: int, *args: Any, **kwargs: Any) -> Columns:
-        return super()._fragment(self.length, *args, **kwargs)
+    def _rollout(self, stepper: Any, request: Any) -> RolloutBatch:
+        if request is None:
+            return stepper.fragment(self.length, self._choose(True), self._env_steps)  # type: ignore[no-any-return]
+        return super()._rollout(stepper, request)
 
 
 @ray.remote(num_cpus=0, max_concurrency=4000)
@@ -92,25 +94,27 @@ class Emulator:
     async def set(self, length: int, step_s: float, num_envs: int) -> None:
         self._length, self._step_s, self._num_envs = length, step_s, num_envs
 
-    async def collect(self, index: int, weights_version: int, batch: Any = None, **request: Any) -> Rollout:
+    async def collect(
+        self, index: int, weights_version: int, request: Any = None, **others: Any
+    ) -> RolloutResult:
         async with self._locks.setdefault(index, asyncio.Lock()):
             began = time.perf_counter()
             num_steps, num_envs = self._length, self._num_envs
-            if batch is not None:
-                num_steps = math.ceil(batch.num_episodes / num_envs) * (EPISODE_STEPS + 1) - 1
-                num_envs = min(num_envs, batch.num_episodes)
-            blocks = 1 if batch is None else EPISODE_BLOCK_STEPS
+            if request is not None:
+                num_steps = math.ceil(request.num_episodes / num_envs) * (EPISODE_STEPS + 1) - 1
+                num_envs = min(num_envs, request.num_episodes)
+            blocks = 1 if request is None else EPISODE_BLOCK_STEPS
             await asyncio.sleep(math.ceil(num_steps / blocks) * blocks * self._step_s)
-            columns = replace(
-                made_up_columns(num_steps, num_envs, whole_episodes=batch is not None),
+            batch = replace(
+                made_up_batch(num_steps, num_envs, whole_episodes=request is not None),
                 weights_version=weights_version,
             )
             ended = time.perf_counter()
             idle_s = began - self._ended.get(index, began)
             self._ended[index] = ended
-            return Rollout(
-                ray.put(columns),
-                columns.env_steps(),
+            return RolloutResult(
+                ray.put(batch),
+                batch.env_steps(),
                 Episodes(),
                 weights_version,
                 busy_s=ended - began,
@@ -119,17 +123,17 @@ class Emulator:
 
 
 @cache
-def made_up_columns(
+def made_up_batch(
     num_steps: int, num_envs: int, whole_episodes: bool = False, obs_size: int = 4
-) -> Columns:
-    """Return columns of the sizes that a runner's have."""
+) -> RolloutBatch:
+    """Return a batch of the sizes that a runner's have."""
     shape = num_steps, num_envs
     terminated, dropped, truncated, valid = (np.full(shape, value) for value in (False, False, False, True))
     if whole_episodes:
         truncated[EPISODE_STEPS - 1 :: EPISODE_STEPS + 1] = True
         valid[EPISODE_STEPS :: EPISODE_STEPS + 1] = False
     obs = np.random.default_rng(0).normal(size=(num_steps + 1, num_envs, obs_size)).astype(np.float32)
-    return Columns(
+    return RolloutBatch(
         obs, np.zeros(shape, np.int64), np.ones(shape, np.float32), terminated, truncated, valid, dropped, 0
     )
 
@@ -155,12 +159,13 @@ def emulate(algo: Any, num_runners: int, emulators: list[Any], first: int) -> No
     algo.env_runner_group._worker_manager = FaultTolerantActorManager(
         actors, max_remote_requests_in_flight_per_actor=in_flight
     )
-    algo._collector = collector_module.Collector(algo.env_runner_group, algo.config)
-    algo._collector.broadcast(*algo._on_learner(policy_weights))
+    algo._pool = runner_pool.RunnerPool(algo.env_runner_group, algo.config, algo._stats)
+    algo._sampler = algo.config.make_sampler(algo._pool)
+    algo._pool.broadcast(*algo._on_learner(policy_weights))
 
 
 class Meter:
-    """Adds up where the algorithm's thread spends its time. Stands in for the collector's `ray`, whose `wait` it times."""
+    """Adds up where the algorithm's thread spends its time. Stands in for the pool's `ray`, whose `wait` it times."""
 
     def __init__(self) -> None:
         self.sums: Counter[str] = Counter()
@@ -180,7 +185,7 @@ class Meter:
 
 
 METER = Meter()
-collector_module.ray = METER  # type: ignore[assignment]
+runner_pool.ray = METER  # type: ignore[assignment]
 
 
 class Measured:
@@ -198,7 +203,7 @@ class Measured:
         METER.add(learner_s=took, fit_s=took if function.__name__ == "fit_baseline" else 0.0)
         return result
 
-    def _log(self, rollouts: list[Rollout], learned: Any) -> None:
+    def _log(self, rollouts: list[RolloutResult], learned: Any) -> None:
         METER.add(
             rollouts=len(rollouts),
             env_steps=learned.num_env_steps,
@@ -248,7 +253,7 @@ def build(algorithm: str, num_runners: int, num_envs: int, **options: Any) -> An
 
 def set_intensity(algo: Any, training_intensity: float) -> None:
     learner = algo.learner_group._learner
-    learner._options = replace(learner._options, training_intensity=training_intensity)
+    learner.options = replace(learner.options, training_intensity=training_intensity)
 
 
 def measure(algo: Any, seconds: float, warm_up_s: float) -> dict[str, float]:

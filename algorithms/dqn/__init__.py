@@ -1,1 +1,10 @@
-"""Deep Q-network (Mnih et al. 2015) on any Gymnasium environment of discrete actions and vector observations, as an RLlib algorithm."""
+"""Deep Q-network (Mnih et al. 2015) for any Gymnasium environment with discrete actions and vector observations."""
+
+from algorithms.lazy import exports
+
+__all__ = ["DQN", "DQNConfig", "DQNOptions"]
+__getattr__ = exports(__name__, DQN="dqn", DQNConfig="dqn", DQNOptions="options")
+
+
+def __dir__() -> list[str]:
+    return __all__

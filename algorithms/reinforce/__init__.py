@@ -1,1 +1,12 @@
-"""REINFORCE: options, losses, networks, policy files, the learner and the RLlib algorithm."""
+"""REINFORCE (Williams 1992) for any Gymnasium environment with vector observations; actions are discrete or vectors."""
+
+from algorithms.lazy import exports
+
+__all__ = ["REINFORCE", "REINFORCEConfig", "REINFORCEOptions"]
+__getattr__ = exports(
+    __name__, REINFORCE="reinforce", REINFORCEConfig="reinforce", REINFORCEOptions="options"
+)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,9 +1,9 @@
-"""The central learner: one gradient step per batch of whole episodes. One RLlib TorchLearner, local or a Ray actor.
+"""REINFORCE's central learner: one gradient step per batch of whole episodes. An RLlib TorchLearner, local or remote.
 
     learn(rollouts):  references --get--> episodes --> returns - baseline --> loss --> one step of Adam --> new weights
     fit_baseline():   the baseline learns those returns, while the env runners play with the new weights
 
-The baseline is fitted after it was used: one that has seen a batch knows its actions, and its gradient would be biased."""
+The baseline is fitted after it was used: fitted to a batch, it would depend on its actions and bias the gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.columns import Columns as Names
+from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
@@ -24,51 +24,54 @@ from algorithms.reinforce import losses
 from algorithms.reinforce.networks import CategoricalPolicy, GaussianPolicy, ValueNetwork
 from algorithms.reinforce.policy import action_sizes
 from algorithms.rl.learner import RolloutLearner
-from algorithms.rl.rollout_batch import Columns
+from algorithms.rl.rollout_batch import RolloutBatch
 from algorithms.schedules import value_at
 
 VF_OPTIMIZER = "vf"
 
 
 class PolicyModule(TorchRLModule, InferenceOnlyAPI):
-    """Categorical or Gaussian policy as an RLModule; the learner's has a value network besides, where that is the baseline."""
+    """Categorical or Gaussian policy as an RLModule; the learner's also has the value network of the baseline."""
 
     def setup(self) -> None:
-        """Build the networks that `model_config` describes."""
+        """Build the networks that the options describe."""
+        options = self.options = self.model_config["options"]
         num_actions, action_size = action_sizes(self.action_space)
-        obs_size, config = math.prod(self.observation_space.shape), self.model_config
-        layers = config["fcnet_hiddens"], config["fcnet_activation"]
+        obs_size = math.prod(self.observation_space.shape)
+        layers = options.fcnet_hiddens, options.fcnet_activation
         self.pi: CategoricalPolicy | GaussianPolicy
         if num_actions is not None:
             self.pi = CategoricalPolicy(obs_size, num_actions, *layers)
         else:
             assert action_size is not None
-            self.pi = GaussianPolicy(obs_size, action_size, *layers, config["initial_log_std"])
-        if config["baseline"] == "value":
+            self.pi = GaussianPolicy(obs_size, action_size, *layers, options.initial_log_std)
+        if options.baseline == "value":
             self.vf = ValueNetwork(obs_size, *layers)
 
     def get_non_inference_attributes(self) -> list[str]:
-        """Return what env runners do without."""
-        return ["vf"] if self.model_config["baseline"] == "value" else []
+        """Return the networks that env runners do not need."""
+        return ["vf"] if self.options.baseline == "value" else []
 
     def _forward_inference(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """Return the likeliest actions [N] or [N, A]."""
-        return {Names.ACTIONS: self.pi.greedy(batch[Names.OBS])}
+        return {Columns.ACTIONS: self.pi.greedy(batch[Columns.OBS])}
 
     def _forward_exploration(
         self, batch: dict[str, Tensor], generator: torch.Generator | None = None, **kwargs: Any
     ) -> dict[str, Tensor]:
         """Return actions drawn from the policy [N] or [N, A]."""
-        return {Names.ACTIONS: self.pi.sample(batch[Names.OBS], generator)}
+        return {Columns.ACTIONS: self.pi.sample(batch[Columns.OBS], generator)}
 
     def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """Return log pi(a|s) [B] and the policy's entropies [B]."""
-        log_probs, entropies = self.pi.log_probs_and_entropies(batch[Names.OBS], batch[Names.ACTIONS])
-        return {Names.ACTION_LOGP: log_probs, "entropy": entropies}
+        log_probs, entropies = self.pi.log_probs_and_entropies(batch[Columns.OBS], batch[Columns.ACTIONS])
+        return {Columns.ACTION_LOGP: log_probs, "entropy": entropies}
 
 
 class REINFORCELearner(RolloutLearner):
     """Estimates the gradient from whole episodes, and does the step."""
+
+    needs_every_rollout = True  # half a batch would be biased; the algorithm plays it again
 
     def build(self) -> None:
         """Build networks and optimizers on the learner's device."""
@@ -78,44 +81,41 @@ class REINFORCELearner(RolloutLearner):
         self._env_steps = 0
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Register Adam for the policy, with the config's `lr`, and one for the value network, with `vf_lr`."""
+        """Register Adam for the policy, and another for the value network."""
         module = self.module[module_id]
-        self.add_adam(module.pi.parameters(), config.lr)
-        if config.baseline == "value":
-            self.add_adam(module.vf.parameters(), config.vf_lr, VF_OPTIMIZER)
+        self.add_adam(module.pi.parameters(), self.options.lr)
+        if self.options.baseline == "value":
+            self.add_adam(module.vf.parameters(), self.options.vf_lr, VF_OPTIMIZER)
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Tensor], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """Return the loss of a batch with its `advantages`, a scalar; see losses.py. Override it to learn from another."""
-        asked = config.train_batch_size_per_learner or config.num_episodes_per_train_batch
-        loss = losses.policy_loss(fwd_out[Names.ACTION_LOGP], batch[Names.ADVANTAGES], asked)
-        coeff = value_at(self._options.entropy_coeff, self._env_steps)
+        """Return the loss of a batch with `advantages`, a scalar; see losses.py. A subclass may return another loss."""
+        asked = self.options.train_batch_size_per_learner or self.options.num_episodes_per_train_batch
+        loss = losses.policy_loss(fwd_out[Columns.ACTION_LOGP], batch[Columns.ADVANTAGES], asked)
+        coeff = value_at(self.options.entropy_coeff, self._env_steps)
         return loss - coeff * losses.entropy_bonus(fwd_out["entropy"], asked) if coeff else loss
 
-    def learn_from(self, rollouts: list[Columns], env_steps: int) -> dict[str, float]:
-        """Do one update; return total_loss, entropy, grad_norm, num_episodes (of the batch), and how much the baseline explained."""
+    def learn_from(self, batches: list[RolloutBatch], env_steps: int) -> dict[str, float]:
+        """Do one update; return total_loss, entropy, grad_norm, vf_explained_var and num_episodes (of the batch)."""
         self._env_steps = env_steps
-        assert all(columns.weights_version == self._weights_seq_no for columns in rollouts), (
-            "a step was made with other weights"
-        )
-        episodes = [columns.whole_episodes() for columns in rollouts if columns.env_steps()]
+        for rollout in batches:
+            assert rollout.weights_version == self._weights_seq_no, "a step was made with other weights"
+        episodes = [rollout.whole_episodes() for rollout in batches if rollout.env_steps()]
         if not episodes:
             self._batch = None
             return {"num_episodes": 0.0}
-        batch = {
-            name: torch.from_numpy(np.concatenate([one[name] for one in episodes])).to(self._device)
+        batch = self._batch = {
+            name: torch.from_numpy(np.concatenate([part[name] for part in episodes])).to(self._device)
             for name in episodes[0]
         }
         self._add_advantages(batch)
-        self._batch = batch
-        metrics = self._update(batch)
-        return metrics | {"num_episodes": float(len(batch["truncated"]))}
+        return self._update(batch) | {"num_episodes": float(len(batch["truncated"]))}
 
     @torch.no_grad()
     def _add_advantages(self, batch: dict[str, Tensor]) -> None:
         """Add `returns` [B], `baseline` [B] and `advantages` [B] to whole episodes."""
-        options, module = self._options, self.policy_module
+        options, module = self.options, self.policy_module
         rewards, ends = batch["rewards"], batch["ends"]
         if options.bootstrap_truncated:
             rewards = losses.bootstrapped(
@@ -133,7 +133,7 @@ class REINFORCELearner(RolloutLearner):
         batch["advantages"] = losses.normalized(advantages) if options.normalize_advantages else advantages
 
     def _update(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """Do the update of the policy; return its metrics."""
+        """Update the policy; return the metrics."""
         module, module_id = self.policy_module, DEFAULT_MODULE_ID
         module.train()
         fwd_out = module._forward_train(batch)
@@ -143,7 +143,7 @@ class REINFORCELearner(RolloutLearner):
         optimizer = self.get_optimizer(module_id)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        grad_norm = torch.nn.utils.clip_grad_norm_(list(module.pi.parameters()), self._options.grad_clip)
+        grad_norm = torch.nn.utils.clip_grad_norm_(list(module.pi.parameters()), self.options.grad_clip)
         errors = batch["returns"] - batch["baseline"]
         explained = 1 - errors.var(correction=0) / batch["returns"].var(correction=0).clamp(min=1e-12)
         metrics = torch.stack([loss.detach(), grad_norm, fwd_out["entropy"].detach().mean(), explained])
@@ -154,40 +154,45 @@ class REINFORCELearner(RolloutLearner):
         return dict(zip(names, metrics.tolist(), strict=True))
 
     def fit_baseline(self) -> tuple[dict[str, float], float]:
-        """Have the baseline learn the returns of the last batch; return its metrics, and how many seconds it took."""
+        """Fit the baseline to the returns of the last batch; return its metrics and the seconds it took."""
         began = time.perf_counter()
         batch, self._batch = self._batch, None
         metrics: dict[str, float] = {}
-        if batch is not None and self._options.baseline == "running_mean":
-            mean = batch["returns"].mean().item()
-            keep = self._options.running_mean_decay
-            self._running_mean = (
-                mean if self._running_mean is None else keep * self._running_mean + (1 - keep) * mean
-            )
-            metrics = {"running_mean": self._running_mean}
-        elif batch is not None and self._options.baseline == "value":
-            vf, optimizer = self.policy_module.vf, self.get_optimizer(DEFAULT_MODULE_ID, VF_OPTIMIZER)
-            for _ in range(self._options.num_vf_updates):
-                loss = losses.value_loss(vf(batch["obs"]), batch["returns"])
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-            check_finite(loss.detach().reshape(1, 1), ("vf_loss",), self._num_updates)
-            metrics = {"vf_loss": loss.item()}
+        if batch is not None and self.options.baseline == "running_mean":
+            metrics = self._fit_running_mean(batch["returns"])
+        elif batch is not None and self.options.baseline == "value":
+            metrics = self._fit_value_network(batch)
         return metrics, time.perf_counter() - began
+
+    def _fit_running_mean(self, returns: Tensor) -> dict[str, float]:
+        mean, keep = returns.mean().item(), self.options.running_mean_decay
+        if self._running_mean is not None:
+            mean = keep * self._running_mean + (1 - keep) * mean
+        self._running_mean = mean
+        return {"running_mean": mean}
+
+    def _fit_value_network(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        vf, optimizer = self.policy_module.vf, self.get_optimizer(DEFAULT_MODULE_ID, VF_OPTIMIZER)
+        for _ in range(self.options.num_vf_updates):
+            loss = losses.value_loss(vf(batch["obs"]), batch["returns"])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        check_finite(loss.detach().reshape(1, 1), ("vf_loss",), self._num_updates)
+        return {"vf_loss": loss.item()}
 
     # Checkpoints
 
     def progress(self) -> dict[str, Any]:
-        """Return what has been done, and the running mean."""
+        """Return the counters and the running mean."""
         return super().progress() | {"running_mean": self._running_mean}
 
     def set_progress(self, progress: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the counters and the running mean."""
         super().set_progress(progress)
         self._running_mean, self._batch = progress["running_mean"], None
 
 
 def fit_baseline(learner: REINFORCELearner) -> tuple[dict[str, float], float]:
-    """Do a call of `fit_baseline` on the learner's side."""
+    """Call `fit_baseline` where the learner is."""
     return learner.fit_baseline()

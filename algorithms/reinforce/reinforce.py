@@ -1,9 +1,10 @@
-"""REINFORCE as an RLlib algorithm: env runners play whole episodes with the very weights that one central learner then improves.
+"""REINFORCE as an RLlib algorithm: env runners play whole episodes with the weights that one central learner updates.
 
-    REINFORCEConfig().environment("CartPole-v1").env_runners(num_env_runners=4).learners(num_gpus_per_learner=1).build_algo().train()
+    config = REINFORCEConfig().environment("CartPole-v1").env_runners(num_env_runners=4)
+    config.learners(num_gpus_per_learner=1).build_algo().train()
 
-Algorithm: Williams 1992 (doi:10.1007/BF00992696), with rewards to go and a baseline (Sutton and Barto 2018, chapter 13). The interface is
-RLlib's; what is ours is the way from the environment to the gradient (../rollouts, learner.py)."""
+Williams 1992 (doi:10.1007/BF00992696), with rewards to go and a baseline (Sutton and Barto 2018, chapter 13). The
+interface is RLlib's. The way from the environment to the gradient is ours (../rl, learner.py)."""
 
 from __future__ import annotations
 
@@ -17,89 +18,97 @@ from algorithms.reinforce.learner import PolicyModule, REINFORCELearner, fit_bas
 from algorithms.reinforce.options import REINFORCEOptions
 from algorithms.reinforce.policy import Description, action_sizes
 from algorithms.rl import vector_envs
-from algorithms.rl.algorithm import RolloutAlgorithm, RolloutConfig
-from algorithms.rl.env_runner import EnvironmentFailed, EpisodeBatch, Rollout
-from algorithms.rl.learner import Learned, learn
+from algorithms.rl.algorithm import RolloutAlgorithm
+from algorithms.rl.config import RolloutConfig
+from algorithms.rl.learner import LearnResult, learn
+from algorithms.rl.rollout_batch import RolloutResult
+from algorithms.rl.runner_pool import RunnerPool
+from algorithms.rl.samplers import BatchSampler
+from algorithms.rl.stepper import EnvironmentFailed
+from algorithms.rl.whole_episodes import EpisodeRequest, split_evenly
 
 BATCH_SPAWN_KEY = 3
-"""Of the batches' random numbers; env runners have 0 (training) and 1 (evaluation), see `env_runner.seed_sequence`, DQN's replay has 2."""
+"""Spawn key of the batches' random numbers; env runners have 0 and 1 (see rl/config.py), DQN's replay has 2."""
 
 BATCHES = "batches"
-"""Component of the algorithm's state: how many batches there were, and the entropy of their random numbers."""
+"""Component of the algorithm's state: the number of batches, and the entropy of their random numbers."""
 
-MOST_EMPTY_BATCHES = 10
-"""In a row, before the training ends."""
+MAX_EMPTY_BATCHES = 10
+"""Empty batches in a row that end the training."""
 
 RLLIBS_FRAGMENT = AlgorithmConfig().rollout_fragment_length
-"""RLlib's default. No other is taken: batches are of whole episodes."""
+"""RLlib's default. No other value is supported: a batch has whole episodes."""
 
 
 class REINFORCEConfig(RolloutConfig):
-    """RLlib's configuration with the fields of `REINFORCEOptions`. `build_algo()` raises ValueError, naming the value that is wrong."""
+    """RLlib's configuration with the fields of `REINFORCEOptions`; `build_algo()` raises ValueError for unsupported values."""
 
     options_class = REINFORCEOptions
     module_class = PolicyModule
-    learner_class_ = REINFORCELearner
-    model_options = ("fcnet_hiddens", "fcnet_activation", "baseline", "initial_log_std")
-    whole_episodes = True
+    rollout_learner_class = REINFORCELearner
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or REINFORCE)
         self.batch_mode = "complete_episodes"
         self.sample_timeout_s = (
-            600.0  # a share of a batch takes longer than a few steps; who is silent for so long is replaced
+            600.0  # whole episodes take longer than a few steps; then a runner counts as hung
         )
+
+    def make_sampler(self, pool: RunnerPool) -> BatchSampler:
+        """Return batches of whole episodes."""
+        return BatchSampler(pool)
 
     def require_spaces(self, obs: Any, actions: Any) -> None:
         """Raise ValueError unless observations are vectors, and actions discrete or vectors."""
         vector_envs.require_discrete_or_box_actions(self.env, actions)
         super().require_spaces(obs, actions)
 
-    def allowed(self) -> dict[str, tuple[Any, ...]]:
-        """Return the values of RLlib's settings that mean something here; others are refused."""
-        allowed = super().allowed() | {"normalize_actions": (True,), "clip_actions": (False,)}
+    def supported_settings(self) -> dict[str, tuple[Any, ...]]:
+        """Return the supported values of those RLlib settings that support only some; others are refused."""
+        settings = super().supported_settings() | {"normalize_actions": (True,), "clip_actions": (False,)}
         if self.in_evaluation:
-            return allowed
-        return allowed | {
-            "batch_mode": ("complete_episodes",), "explore": (True,), "rollout_fragment_length": ("auto", RLLIBS_FRAGMENT),
-        }  # fmt: skip
+            return settings
+        return settings | {
+            "batch_mode": ("complete_episodes",),
+            "explore": (True,),
+            "rollout_fragment_length": ("auto", RLLIBS_FRAGMENT),
+        }
 
-    def shares(self, batch: int, entropy: int) -> list[EpisodeBatch]:
-        """Return what the runners are asked for, together a batch: fixed before an episode is played, so that none is preferred."""
+    def requests(self, batch: int, entropy: int) -> list[EpisodeRequest]:
+        """Return the requests that make up a batch, one per runner; fixed before an episode is played."""
         num_runners = max(1, self.num_env_runners)
-        num_episodes, num_env_steps = self.num_episodes_per_train_batch, self.train_batch_size_per_learner
-        shares = [
-            EpisodeBatch(
-                num_episodes=num_episodes // num_runners + (i < num_episodes % num_runners),
-                num_env_steps=-(-num_env_steps // num_runners),
-                spawn_key=(BATCH_SPAWN_KEY, batch, i),
-                entropy=entropy,
-            )
-            for i in range(num_runners)
+        num_env_steps = -(-self.options.train_batch_size_per_learner // num_runners)
+        episodes = split_evenly(self.options.num_episodes_per_train_batch, num_runners)
+        return [
+            EpisodeRequest(num_episodes, num_env_steps, (BATCH_SPAWN_KEY, batch, i), entropy)
+            for i, num_episodes in enumerate(episodes)
+            if num_episodes or num_env_steps
         ]
-        return [share for share in shares if share.num_episodes or share.num_env_steps]
 
 
 class REINFORCE(RolloutAlgorithm):
-    """REINFORCE on any environment of vector observations, with discrete actions or vectors of them; see `REINFORCEConfig`."""
+    """REINFORCE for vector observations, and actions that are discrete or vectors; see `REINFORCEConfig`."""
 
     _name = "ray-training-workflows-REINFORCE"
 
     @classmethod
     def get_default_config(cls) -> REINFORCEConfig:
-        """Return the configuration without any change."""
+        """Return the default configuration."""
         return REINFORCEConfig()
 
     def setup(self, config: REINFORCEConfig) -> None:
-        """Start env runners and learner. Raises ValueError for an environment that can't be made or does not suit, before any starts."""
+        """Start env runners and learner.
+
+        Raises ValueError before that if the environment can't be made or does not suit the algorithm.
+        """
         super().setup(config)
         self._num_batches = self._num_empty_batches = 0
         self._entropy = np.random.SeedSequence(
             self.config.seed
-        ).entropy  # of the operating system, where there is no seed
+        ).entropy  # the operating system's if there is no seed
 
     def training_step(self) -> None:
-        """Collect, learn, broadcast, ask, fit; RLlib calls it until `min_sample_timesteps_per_iteration` steps have come.
+        """Collect, learn, broadcast, ask, fit; RLlib repeats it for `min_sample_timesteps_per_iteration` steps.
 
             env runners    [ episodes of batch k ]                    [ episodes of batch k+1 ...
                                    |  references                      |
@@ -107,38 +116,42 @@ class REINFORCE(RolloutAlgorithm):
                                          |  references     \\                    |
             learner                [ one update ]     new weights         [ n updates of the value network ]
 
-        On-policy: all episodes of a batch are played with the weights that it updates. The runners wait for that update alone.
+        On-policy: all episodes of a batch are played with the weights that it updates. Runners wait only for that update.
         """
-        self._sums.begin_step(self.iteration)
+        self._totals.begin_step(self.iteration)
         rollouts, learned = self._collect_and_learn()
-        self._collector.count(rollouts)
+        self._stats.count(rollouts)
         self._num_batches += 1
         if learned.weights is not None:
-            self._collector.broadcast(learned.weights, learned.weights_version)
-        self._collector.ask_shares(self.config.shares(self._num_batches, self._entropy))
+            self._pool.broadcast(learned.weights, learned.weights_version)
+        self._sampler.ask(self._requests())
         metrics, fit_s = self._on_learner(fit_baseline)
         learned.metrics |= metrics
         learned.learn_s += fit_s
         self._log(rollouts, learned)
         self._require_episodes(learned.num_updates)
 
-    def _collect_and_learn(self) -> tuple[list[Rollout], Learned]:
-        """Have a batch played and the policy updated; play it again, to the same numbers, where a rollout is lost before the update."""
+    def _requests(self) -> list[EpisodeRequest]:
+        requests: list[EpisodeRequest] = self.config.requests(self._num_batches, self._entropy)
+        return requests
+
+    def _collect_and_learn(self) -> tuple[list[RolloutResult], LearnResult]:
+        """Have a batch played and the policy updated. If a rollout is lost in between, play the same batch again."""
         while True:
-            rollouts = self._collector.collect_shares(self.config.shares(self._num_batches, self._entropy))
-            env_steps = self._collector.env_steps + sum(rollout.num_env_steps for rollout in rollouts)
-            learned: Learned = self._on_learner(learn, rollouts=rollouts, env_steps=env_steps)
+            rollouts = self._sampler.collect(self._requests())
+            env_steps = self._stats.env_steps + sum(rollout.num_env_steps for rollout in rollouts)
+            learned: LearnResult = self._on_learner(learn, rollouts=rollouts, env_steps=env_steps)
             if not learned.num_rollouts_lost:
                 return rollouts, learned
-            self._collector.faults["num_rollouts_lost"] += learned.num_rollouts_lost
+            self._stats.faults["num_rollouts_lost"] += learned.num_rollouts_lost
 
     def _require_episodes(self, num_updates: int) -> None:
-        """Raise EnvironmentFailed where batch after batch has no episode that could be learned from."""
+        """Raise EnvironmentFailed if batch after batch has no episode to learn from."""
         self._num_empty_batches = 0 if num_updates else self._num_empty_batches + 1
-        if self._num_empty_batches >= MOST_EMPTY_BATCHES:
+        if self._num_empty_batches >= MAX_EMPTY_BATCHES:
             raise EnvironmentFailed(
-                f"env {self.config.env!r}: in each of the last {MOST_EMPTY_BATCHES} batches, every episode had a step that failed or a "
-                "number that is none"
+                f"env {self.config.env!r}: in each of the last {MAX_EMPTY_BATCHES} batches, every episode had a step "
+                "that failed, or a value that was NaN or infinite"
             )
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
@@ -149,12 +162,12 @@ class REINFORCE(RolloutAlgorithm):
         return state
 
     def set_state(self, state: StateDict) -> None:
-        """Go on as `state` says."""
+        """Go on from `state`."""
         super().set_state(state)
         if BATCHES in state:
             self._num_batches, self._entropy = state[BATCHES]["num_batches"], state[BATCHES]["entropy"]
 
     def policy_description(self, module: PolicyModule, **common: Any) -> Description:
-        """Return what `policy.json` holds."""
+        """Return the content of `policy.json`."""
         num_actions, action_size = action_sizes(module.action_space)
         return Description(num_actions=num_actions, action_size=action_size, **common)

@@ -1,5 +1,7 @@
-"""From environments to columns: what DQN and REINFORCE share.
+"""What DQN and REINFORCE share, from environments to gradients.
 
-vector_envs.py   environments that step together          env_runner.py   the Ray actor that steps them
-columns.py       what crosses a process border            collector.py    the driver's side: who is asked, with which weights
+no Ray   vector_envs.py: environments that step together    stepper.py: the hot loop    whole_episodes.py: quotas
+         rollout_batch.py: the arrays of a rollout           rollout_stats.py: counts and speeds
+Ray      env_runner.py: RLlib's env runner                   runner_pool.py: requests and answers, runners that fail
+         samplers.py: who is asked for what                  learner.py, config.py, algorithm.py: RLlib's three classes
 """

@@ -1,33 +1,36 @@
-"""What crosses a process border: arrays of T steps of N environments, and the episodes that ended in them.
+"""T steps of N environments as arrays, and the episodes that ended in them: what env runners hand to the learner.
 
-row        0      1      2      3      4                the environments reset themselves on the step AFTER an end (Gymnasium's
-obs        o0     o1     o2*    o0'    o1'   ...        NEXT_STEP): that step ignores its action, has reward 0, and leads from
-terminated        x                                     one episode's last observation to the next one's first. Such a row is
-valid      x      x             x      x                not `valid` and never reaches a loss. Row t leads to obs[t + 1]."""
+row        0      1      2      3      4            Gymnasium's NEXT_STEP mode: an environment resets itself on the
+obs        o0     o1     o2*    o0'    o1'   ...    step AFTER an end. That step ignores its action and has reward 0.
+terminated        x                                 It leads from the last observation of one episode to the first of
+valid      x      x             x      x            the next. Its row is not `valid` and never reaches a loss.
+
+Row t leads from obs[t] to obs[t + 1]."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 
 @dataclass
 class Episodes:
-    """Episodes that ended, in the order in which they did."""
+    """Episodes that ended, in the order of their ends."""
 
     returns: np.ndarray = field(default_factory=lambda: np.empty(0))
     """float64 [E], undiscounted."""
     lengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """int64 [E], in steps."""
     num_lost: int = 0
-    """Episodes in which a step was dropped: they are in neither array."""
+    """Episodes with a dropped step. Neither array has them."""
 
 
 @dataclass
-class Columns:
-    """T steps of N environments: contiguous arrays, of the environment's own dtypes, with float32 for its floats."""
+class RolloutBatch:
+    """T steps of N environments: contiguous arrays of the environment's dtypes, with float32 for its floats."""
 
     obs: np.ndarray
-    """[T + 1, N, ...]; the last is what the environments show now."""
+    """[T + 1, N, ...]; the last row is the current observation."""
     actions: np.ndarray
     """[T, N, ...]"""
     rewards: np.ndarray
@@ -39,13 +42,13 @@ class Columns:
     valid: np.ndarray
     """bool [T, N]: a step to learn from, neither a reset nor dropped."""
     dropped: np.ndarray
-    """bool [T, N]: a step in which the environment failed, or gave a number that is none."""
-    weights_version: int
-    """Of the weights that chose the actions."""
+    """bool [T, N]: the environment failed in this step, or it returned NaN or infinity."""
+    weights_version: int = -1
+    """Version of the weights that chose the actions."""
     episodes: Episodes = field(default_factory=Episodes)
 
     def transitions(self) -> dict[str, np.ndarray]:
-        """Return the valid rows, time-major, one after the other, under RLlib's names: obs, new_obs, actions, rewards, terminateds."""
+        """Return the valid rows, time-major, under RLlib's names: obs, new_obs, actions, rewards, terminateds."""
         return {
             "obs": self.obs[:-1][self.valid],
             "new_obs": self.obs[1:][self.valid],
@@ -55,7 +58,7 @@ class Columns:
         }
 
     def played(self) -> np.ndarray:
-        """Return which rows are steps of an episode, dropped or not; bool [T, N]. The others only reset."""
+        """Return which rows are steps of an episode, dropped or not; bool [T, N]. All other rows are resets."""
         played: np.ndarray = self.valid | self.dropped
         return played
 
@@ -65,11 +68,13 @@ class Columns:
         return ends
 
     def whole_episodes(self) -> dict[str, np.ndarray]:
-        """Return the valid rows of columns that hold whole episodes only, one episode after the other; B steps, E episodes.
+        """Return the valid rows of a batch of whole episodes, episode by episode; B steps, E episodes.
 
-        obs [B, ...], actions [B, ...], rewards [B], ends: whether the step is its episode's last [B], truncated [E], last_obs [E, ...].
+        obs [B, ...], actions [B, ...], rewards [B], ends: whether the step is the last of its episode [B],
+        truncated [E], last_obs [E, ...].
         """
-        valid_NT, ends_NT = self.valid.T, self.ends().T & self.valid.T
+        valid_NT = self.valid.T
+        ends_NT = self.ends().T & valid_NT
         return {
             "obs": self.obs[:-1].swapaxes(0, 1)[valid_NT],
             "actions": self.actions.swapaxes(0, 1)[valid_NT],
@@ -80,21 +85,42 @@ class Columns:
         }
 
     def env_steps(self) -> int:
-        """Return how many steps count; RLlib asks an evaluation's samples for this."""
+        """Return the number of valid steps; RLlib calls this on the samples of an evaluation."""
         return int(self.valid.sum())
 
     def agent_steps(self) -> int:
-        """Return the same: there is one agent."""
+        """Return the same number: there is one agent."""
         return self.env_steps()
 
 
-def concatenate(blocks: list[Columns]) -> Columns:
-    """Return consecutive columns of the same environments as one; its `episodes` are left to be counted."""
+@dataclass
+class RolloutResult:
+    """An env runner's answer to a request: a few numbers, and the batch or Ray's reference to it."""
+
+    batch: Any
+    """A RolloutBatch, or the `ray.ObjectRef` of one; None after an `error`."""
+    num_env_steps: int = 0
+    """Steps to learn from."""
+    episodes: Episodes = field(default_factory=Episodes)
+    weights_version: int = -1
+    num_dropped: int = 0
+    """Dropped steps, see `RolloutBatch.dropped`."""
+    num_failures: int = 0
+    """How often the environments were rebuilt."""
+    busy_s: float = 0.0
+    idle_s: float = 0.0
+    """Seconds between the end of the previous rollout and this request."""
+    error: str = ""
+    """Why there is no batch: the environment keeps failing."""
+
+
+def concatenate(blocks: list[RolloutBatch]) -> RolloutBatch:
+    """Return consecutive batches of the same environments as one; its `episodes` are not counted yet."""
 
     def whole(name: str) -> np.ndarray:
         return np.concatenate([getattr(block, name) for block in blocks])
 
-    return Columns(
+    return RolloutBatch(
         obs=np.concatenate([*(block.obs[:-1] for block in blocks), blocks[-1].obs[-1:]]),
         actions=whole("actions"),
         rewards=whole("rewards"),
@@ -106,36 +132,8 @@ def concatenate(blocks: list[Columns]) -> Columns:
     )
 
 
-def episode_numbers(columns: Columns) -> np.ndarray:
-    """Return of every row the number of its episode in its environment, from 0 on; int64 [T, N]. The row after an end is the next one's."""
-    ends = columns.ends().astype(np.int64)
-    numbers: np.ndarray = ends.cumsum(axis=0) - ends
-    return numbers
-
-
-def keep_first_episodes(columns: Columns, quota: np.ndarray) -> Columns:
-    """Return columns in which only the first `quota` [N] episodes of each environment count, and none in which a step was dropped."""
-    numbers = episode_numbers(columns)
-    counts = numbers < quota
-    broken = np.zeros((numbers.max(initial=0) + 1, len(quota)), bool)
-    t, n = np.nonzero(columns.dropped)
-    broken[numbers[t, n], n] = True
-    num_rows = int(counts.any(axis=1).sum())  # a prefix: an environment's first episodes are its first rows
-    valid = columns.valid & counts & ~broken[numbers, np.arange(len(quota))]
-    return Columns(
-        obs=columns.obs[: num_rows + 1],
-        actions=columns.actions[:num_rows],
-        rewards=columns.rewards[:num_rows],
-        terminated=columns.terminated[:num_rows],
-        truncated=columns.truncated[:num_rows],
-        valid=valid[:num_rows],
-        dropped=(columns.dropped & counts)[:num_rows],
-        weights_version=columns.weights_version,
-    )
-
-
 def finite(array: np.ndarray) -> np.ndarray:
-    """Return which entries of [T, N, ...] have numbers only; [T, N]. Integers always have."""
+    """Return which entries of [T, N, ...] are finite in all their numbers; [T, N]. Integers always are."""
     if array.dtype.kind != "f":
         return np.ones(array.shape[:2], bool)
     are_finite: np.ndarray = np.isfinite(array).reshape(*array.shape[:2], -1).all(axis=2)
@@ -143,23 +141,22 @@ def finite(array: np.ndarray) -> np.ndarray:
 
 
 class EpisodeCounter:
-    """Counts the episodes of N environments, those that go on from one rollout into the next too."""
+    """Counts the episodes of N environments, also those that span several batches."""
 
     def __init__(self, num_envs: int) -> None:
         self._begun_3N = np.zeros((3, num_envs))
 
-    def count(self, columns: Columns) -> Episodes:
-        """Return the episodes that ended here. One is lost if a step of it was dropped.
+    def count(self, batch: RolloutBatch) -> Episodes:
+        """Return the episodes that ended in this batch. An episode with a dropped step is lost.
 
-        The running sums of rewards, steps and dropped steps of every environment: an episode has their differences.
+        It keeps running sums of rewards, steps and dropped steps per environment. Their differences at two ends
+        are those of an episode.
         """
-        if not len(columns.rewards):
+        if not len(batch.rewards):
             return Episodes()
-        rewards = np.where(columns.valid, columns.rewards, 0.0)
-        sums_3TN = (
-            np.stack([rewards, columns.valid, columns.dropped]).cumsum(axis=1) + self._begun_3N[:, None]
-        )
-        n, t = np.nonzero((columns.terminated | columns.truncated).T)  # by environment, and by time in each
+        rewards = np.where(batch.valid, batch.rewards, 0.0)
+        sums_3TN = np.stack([rewards, batch.valid, batch.dropped]).cumsum(axis=1) + self._begun_3N[:, None]
+        n, t = np.nonzero((batch.terminated | batch.truncated).T)  # by environment, then by time
         at_end = sums_3TN[:, t, n]
         first = np.diff(n, prepend=-1) > 0
         at_begin = np.where(first, 0.0, np.roll(at_end, 1, axis=1))
@@ -171,9 +168,9 @@ class EpisodeCounter:
         return Episodes(returns[whole], lengths[whole].astype(np.int64), int((num_dropped > 0).sum()))
 
     def state(self) -> np.ndarray:
-        """Return what it remembers of the episodes that go on."""
+        """Return the sums of the episodes that have not ended."""
         return self._begun_3N.copy()
 
     def set_state(self, state: np.ndarray) -> None:
-        """Remember what `state` returned."""
+        """Restore what `state` returned."""
         self._begun_3N = state.copy()

@@ -1,13 +1,95 @@
-"""Speeds and shares over one iteration, which may be several training steps."""
+"""What an iteration and a run add up to: steps, episodes, faults, speeds and shares. The names are those of RLlib's report."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from algorithms.rl.rollout_batch import RolloutResult
+
+FAULTS = (
+    "num_dropped_env_steps",
+    "num_episodes_lost",
+    "num_env_failures",
+    "num_env_runners_hung",
+    "num_rollouts_lost",
+    "num_env_runners_reset_on_restore",
+)
+"""Faults that are counted from the start of the run, and reported under `env_runners`."""
+
+Reduction = Literal["sum", "lifetime_sum", "item"]
+"""How RLlib's logger combines the values of an iteration; "item" keeps the last."""
 
 
-class Iteration:
-    """Adds up what happens until the iteration's number changes."""
+class RolloutStats:
+    """Counts steps, episodes and faults of all runners since the run began."""
+
+    def __init__(self, window: int) -> None:
+        self.env_steps = 0
+        """Valid steps of all runners."""
+        self.num_episodes = 0
+        self.faults = dict.fromkeys(FAULTS, 0)
+        self._returns: deque[float] = deque(maxlen=window)
+        self._lengths: deque[int] = deque(maxlen=window)
+
+    def count(self, results: Sequence[RolloutResult]) -> None:
+        """Add the steps, episodes and faults of these rollouts."""
+        for result in results:
+            self.env_steps += result.num_env_steps
+            self.num_episodes += len(result.episodes.returns)
+            self._returns.extend(result.episodes.returns.tolist())
+            self._lengths.extend(result.episodes.lengths.tolist())
+            self.faults["num_dropped_env_steps"] += result.num_dropped
+            self.faults["num_episodes_lost"] += result.episodes.num_lost
+            self.faults["num_env_failures"] += result.num_failures
+
+    def report(self, results: Sequence[RolloutResult]) -> dict[str, tuple[float, Reduction]]:
+        """Return the metrics after these rollouts, with their reduction; returns and lengths are of the last episodes."""
+        num_env_steps = sum(result.num_env_steps for result in results)
+        metrics: dict[str, tuple[float, Reduction]] = {
+            "num_env_steps_sampled": (num_env_steps, "sum"),
+            "num_env_steps_sampled_lifetime": (num_env_steps, "lifetime_sum"),
+            "num_episodes": (sum(len(result.episodes.returns) for result in results), "sum"),
+            "num_episodes_lifetime": (self.num_episodes, "item"),
+        }
+        if self._returns:
+            metrics |= {
+                "episode_return_mean": (float(np.mean(self._returns)), "item"),
+                "episode_return_min": (min(self._returns), "item"),
+                "episode_return_max": (max(self._returns), "item"),
+                "episode_len_mean": (float(np.mean(self._lengths)), "item"),
+            }
+        faults: dict[str, tuple[float, Reduction]] = {
+            name: (num, "item") for name, num in self.faults.items()
+        }
+        return metrics | faults
+
+    def state(self) -> dict[str, Any]:
+        """Return all counts."""
+        return {
+            "env_steps": self.env_steps,
+            "num_episodes": self.num_episodes,
+            "faults": dict(self.faults),
+            "returns": list(self._returns),
+            "lengths": list(self._lengths),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.env_steps, self.num_episodes = state["env_steps"], state["num_episodes"]
+        self.faults = dict(state["faults"])
+        self._returns.clear()
+        self._returns.extend(state["returns"])
+        self._lengths.clear()
+        self._lengths.extend(state["lengths"])
+
+
+class IterationTotals:
+    """Adds up the training steps of an iteration; starts again when the iteration's number changes."""
 
     def __init__(self) -> None:
         self._number = -1
@@ -15,14 +97,14 @@ class Iteration:
         self._sums: Counter[str] = Counter()
 
     def begin_step(self, number: int) -> None:
-        """Begin a training step of this iteration."""
+        """Begin a training step of the iteration `number`."""
         if number != self._number:
             self._number = number
             self._sums.clear()
         self._began = time.perf_counter()
 
     def end_step(self, **amounts: float) -> None:
-        """End the training step, in which these amounts came up."""
+        """End the training step, and add its amounts."""
         for name, amount in amounts.items():
             self._sums[name] += amount  # type: ignore[assignment]
         self._sums["elapsed_s"] += time.perf_counter() - self._began  # type: ignore[assignment]

@@ -15,7 +15,7 @@ from faulty_envs import Deadly, Endless, Flaky, Hanging, Nan
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.dqn.dqn import DQN, DQNConfig
-from algorithms.rl.env_runner import EnvironmentFailed
+from algorithms.rl.stepper import EnvironmentFailed
 from workflows import train_dqn
 from workflows.experiment import training
 from workflows.results import load_history, load_trials

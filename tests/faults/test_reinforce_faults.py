@@ -17,7 +17,7 @@ from faulty_envs import Endless, Flaky, Hanging, KillsItself, Nan, NanAtTheEnd, 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.reinforce.reinforce import REINFORCEConfig
-from algorithms.rl.env_runner import EnvironmentFailed
+from algorithms.rl.stepper import EnvironmentFailed
 from workflows import train_reinforce
 from workflows.experiment import training
 from workflows.results import load_history, load_trials
@@ -88,7 +88,7 @@ def test_batches_without_an_episode_to_learn_from_end_the_training(built: Any) -
         match=r"NanAtTheEnd.*in each of the last 10 batches, every episode had a step that failed",
     ):
         algorithm.train()
-    assert algorithm._collector.faults["num_episodes_lost"] == 80
+    assert algorithm._stats.faults["num_episodes_lost"] == 80
 
 
 def test_an_environment_that_keeps_failing_ends_the_training_with_its_own_error(built: Any) -> None:
@@ -159,18 +159,18 @@ def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_bat
     unharmed.stop()
     algorithm = built(config("CartPole-v1", 2))
     results = [algorithm.train()]
-    collect = algorithm._collector.collect_shares
+    collect = algorithm._sampler.collect
     owner = ray.remote(num_cpus=0)(Owner).remote()
     (lost,) = ray.get(owner.put.remote())
     ray.kill(owner)
     until(lambda: is_lost(lost), "an object whose owner was killed is still there")
 
     def collect_and_lose(shares: Any) -> Any:
-        algorithm._collector.collect_shares = collect
+        algorithm._sampler.collect = collect
         first, *others = collect(shares)
-        return [replace(first, columns=lost), *others]
+        return [replace(first, batch=lost), *others]
 
-    algorithm._collector.collect_shares = collect_and_lose
+    algorithm._sampler.collect = collect_and_lose
     results += [algorithm.train() for _ in range(2)]
     assert results[-1]["env_runners"]["num_rollouts_lost"] == 1
     assert [curve(result) for result in results] == expected
@@ -179,14 +179,14 @@ def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_bat
 def test_a_batch_that_was_interrupted_is_asked_for_again(built: Any) -> None:
     algorithm = built(config("CartPole-v1", 2))
     algorithm.train()
-    hear = algorithm._collector._hear
+    hear = algorithm._pool.hear
 
     def interrupt() -> Any:
-        algorithm._collector._hear = hear
+        algorithm._pool.hear = hear
         hear()
         raise KeyboardInterrupt
 
-    algorithm._collector._hear = interrupt
+    algorithm._pool.hear = interrupt
     with pytest.raises(KeyboardInterrupt):
         algorithm.train()
     updates = algorithm.train()["learners"]["default_policy"]["num_updates_lifetime"]

@@ -15,7 +15,7 @@ from faulty_envs import Flaky
 
 from algorithms.reinforce import policy
 from algorithms.reinforce.reinforce import REINFORCE, REINFORCEConfig
-from algorithms.rl.env_runner import EpisodeBatch
+from algorithms.rl.whole_episodes import EpisodeRequest
 
 SMALL: dict[str, Any] = {
     "num_episodes_per_train_batch": 6,
@@ -157,8 +157,8 @@ def test_a_rollout_of_older_weights_is_never_learned_from(built: Any) -> None:
     algorithm = built(config())
     algorithm.train()
     learner, runner = algorithm.learner_group._learner, algorithm.env_runner_group.local_env_runner
-    rollout = runner.collect(0, None, -1, EpisodeBatch(2, 0, (3, 99, 0)))
-    rollout.columns.weights_version -= 1
+    rollout = runner.collect(0, None, -1, EpisodeRequest(2, 0, (3, 99, 0)))
+    rollout.batch.weights_version -= 1
     with pytest.raises(AssertionError, match="other weights"):
         learner.learn([rollout], 0)
 
@@ -166,14 +166,14 @@ def test_a_rollout_of_older_weights_is_never_learned_from(built: Any) -> None:
 @pytest.mark.parametrize("num_env_runners", [1, 2, 4, 7])
 def test_shares_are_fixed_beforehand_and_make_up_the_batch(num_env_runners: int) -> None:
     asked = config(num_env_runners, num_episodes_per_train_batch=5, train_batch_size_per_learner=1001)
-    shares = asked.shares(batch=3, entropy=0)
+    shares = asked.requests(batch=3, entropy=0)
     assert sum(share.num_episodes for share in shares) == 5
     assert max(share.num_episodes for share in shares) - min(share.num_episodes for share in shares) <= 1
     assert 1001 <= sum(share.num_env_steps for share in shares) < 1001 + num_env_runners
-    keys = [share.spawn_key for batch in (3, 4) for share in asked.shares(batch, 0)]
+    keys = [share.spawn_key for batch in (3, 4) for share in asked.requests(batch, 0)]
     assert len(set(keys)) == len(keys)
     asked.training(train_batch_size_per_learner=0)
-    assert [share.num_episodes for share in asked.shares(3, 0)] == [
+    assert [share.num_episodes for share in asked.requests(3, 0)] == [
         share.num_episodes for share in shares if share.num_episodes
     ]
 
@@ -265,8 +265,10 @@ def test_the_running_mean_is_used_before_it_is_fitted(built: Any) -> None:
     assert learner._running_mean == 1.0
     assert learner.policy_module is not None
     algorithm.train()
-    rollout = algorithm.env_runner_group.local_env_runner.collect(0, None, -1, EpisodeBatch(2, 0, (3, 99, 0)))
-    rollout.columns.weights_version = learner._weights_seq_no
+    rollout = algorithm.env_runner_group.local_env_runner.collect(
+        0, None, -1, EpisodeRequest(2, 0, (3, 99, 0))
+    )
+    rollout.batch.weights_version = learner._weights_seq_no
     learner.learn([rollout], 0)
     assert learner._batch["baseline"].tolist() == [1.0] * 6
     assert learner._batch["advantages"].tolist() == [0.0] * 6
@@ -288,8 +290,8 @@ def test_a_gaussian_policys_actions_keep_to_the_bounds_of_the_environment(built:
     assert (taken.min(axis=0) == [-2.0, 0.0]).all()
     assert (taken.max(axis=0) == [2.0, 1.0]).all()
     batch = algorithm.env_runner_group.local_env_runner.collect(
-        0, None, -1, EpisodeBatch(4, 0, (3, 0, 0))
-    ).columns.whole_episodes()
+        0, None, -1, EpisodeRequest(4, 0, (3, 0, 0))
+    ).batch.whole_episodes()
     assert (
         abs(batch["actions"]).max() > 1
     )  # the loss sees what the policy drew, not what the bounds made of it

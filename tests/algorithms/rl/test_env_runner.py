@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 
 from algorithms.dqn.dqn import DQNConfig
 from algorithms.reinforce.reinforce import REINFORCEConfig
-from algorithms.rl.env_runner import EnvironmentFailed, EpisodeBatch, Rollout, VectorEnvRunner, seed_sequence
+from algorithms.rl.env_runner import VectorEnvRunner
+from algorithms.rl.rollout_batch import RolloutResult
+from algorithms.rl.stepper import EnvironmentFailed
 from algorithms.rl.vector_envs import to_env_actions
+from algorithms.rl.whole_episodes import EpisodeRequest
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,7 @@ def runner(
 def columns_of(collecting: VectorEnvRunner) -> Any:
     rollout = collecting.collect(env_steps=0)
     assert not rollout.error
-    return rollout.columns
+    return rollout.batch
 
 
 def test_the_row_after_an_end_is_not_valid_and_floats_are_float32() -> None:
@@ -134,7 +137,7 @@ def test_epsilon_follows_the_steps_of_all_runners() -> None:
     )
     greedy = collecting.module.qf
     for env_steps, explores in ((0, True), (5000, False)):
-        columns = collecting.collect(env_steps).columns
+        columns = collecting.collect(env_steps).batch
         with torch.no_grad():
             best = (
                 greedy(torch.from_numpy(columns.obs[:-1]).reshape(-1, 4)).argmax(dim=1).numpy().reshape(50, 4)
@@ -150,10 +153,10 @@ def test_no_two_runners_share_a_seed() -> None:
 
     local, evaluation = config(False, 0), config(True, 0)
     states = {
-        tuple(seed_sequence(asked, 0).generate_state(4)) for asked in (local, evaluation, config(False, 3))
+        tuple(asked.seed_sequence(0).generate_state(4)) for asked in (local, evaluation, config(False, 3))
     }
     assert len(states) == 3
-    assert seed_sequence(local, 0).spawn_key == (0, 1)  # what a lone remote runner has
+    assert local.seed_sequence(0).spawn_key == (0, 1)  # what a lone remote runner has
 
 
 # Batches of whole episodes, as REINFORCE asks for
@@ -222,14 +225,14 @@ def play(
     num_episodes: int,
     num_env_steps: int = 0,
     spawn_key: tuple[int, ...] = (3, 0, 0),
-) -> Rollout:
-    return collecting.collect(env_steps=0, batch=EpisodeBatch(num_episodes, num_env_steps, spawn_key))
+) -> RolloutResult:
+    return collecting.collect(env_steps=0, request=EpisodeRequest(num_episodes, num_env_steps, spawn_key))
 
 
-def episodes_of(rollout: Rollout) -> list[tuple[int, int, int]]:
+def episodes_of(rollout: RolloutResult) -> list[tuple[int, int, int]]:
     """Return (environment, which of its episodes, length) of each, one after the other; check that each is there step by step."""
     assert not rollout.error
-    batch = rollout.columns.whole_episodes()  # type: ignore[union-attr]
+    batch = rollout.batch.whole_episodes()  # type: ignore[union-attr]
     cuts = np.flatnonzero(batch["ends"]) + 1
     assert cuts[-1:].tolist() in ([], [len(batch["obs"])])
     episodes = []
@@ -370,7 +373,7 @@ def test_an_episode_that_does_not_end_is_an_error_that_names_the_environment_and
     said = "env <class 'test_env_runner.Script'>: an episode had not ended after [0-9]+ steps \\(max_episode_steps 100\\)"
     said = said.replace("<class 'test_env_runner.Script'>", re.escape(repr(Script)))
     rollout = play(script_runner((2,), lengths, max_episode_steps=100), 4)
-    assert rollout.columns is None
+    assert rollout.batch is None
     assert re.fullmatch(said, rollout.error)
     with pytest.raises(EnvironmentFailed, match=said):
         script_runner((2,), lengths, max_episode_steps=100).sample(num_episodes=4)
@@ -411,9 +414,9 @@ class Dial(gym.Env[np.ndarray, np.ndarray]):
         )
 
 
-def same(one: Rollout, other: Rollout) -> bool:
+def same(one: RolloutResult, other: RolloutResult) -> bool:
     """Return whether these batches are the same, array by array."""
-    ours, theirs = (rollout.columns.whole_episodes() for rollout in (one, other))  # type: ignore[union-attr]
+    ours, theirs = (rollout.batch.whole_episodes() for rollout in (one, other))  # type: ignore[union-attr]
     return set(ours) == set(theirs) and all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -426,8 +429,8 @@ def test_a_batch_is_the_same_whoever_plays_it_and_whatever_they_played_before(en
     )  # their own random numbers are not the same
     weights = first.module.get_state()
 
-    def batch_of(collecting: VectorEnvRunner, spawn_key: tuple[int, ...]) -> Rollout:
-        return collecting.collect(0, weights, 1, EpisodeBatch(7, 150, spawn_key))
+    def batch_of(collecting: VectorEnvRunner, spawn_key: tuple[int, ...]) -> RolloutResult:
+        return collecting.collect(0, weights, 1, EpisodeRequest(7, 150, spawn_key))
 
     rollout = batch_of(first, (3, 5, 0))
     other.sample(num_timesteps=7)  # it is in the midst of episodes
@@ -449,9 +452,9 @@ def test_every_batch_has_its_own_starts_and_its_own_choices() -> None:
     weights = script.module.get_state()
     starts, choices = [], []
     for spawn_key in ((3, 0, 0), (3, 1, 0), (3, 0, 1), (2, 0, 0)):
-        starts += [obs.tobytes() for obs in play(pole, 3, spawn_key=spawn_key).columns.obs[0]]  # type: ignore[union-attr]
-        rollout = script.collect(0, weights, 1, EpisodeBatch(1, 0, spawn_key))
-        choices.append(rollout.columns.whole_episodes()["actions"].tobytes())  # type: ignore[union-attr]
+        starts += [obs.tobytes() for obs in play(pole, 3, spawn_key=spawn_key).batch.obs[0]]  # type: ignore[union-attr]
+        rollout = script.collect(0, weights, 1, EpisodeRequest(1, 0, spawn_key))
+        choices.append(rollout.batch.whole_episodes()["actions"].tobytes())  # type: ignore[union-attr]
     assert len(set(starts)) == 12
     assert len(set(choices)) == 4
 
@@ -461,14 +464,14 @@ def test_a_batch_is_played_with_the_weights_that_come_with_it_and_says_which() -
     for version, always in ((7, 1), (8, 0), (9, 1)):
         weights = {name: np.zeros_like(weight) for name, weight in collecting.module.get_state().items()}
         weights["pi.layers.2.bias"][always] = 100.0
-        rollout = collecting.collect(0, weights, version, EpisodeBatch(4, 0, (3, version, 0)))
-        assert rollout.weights_version == rollout.columns.weights_version == version  # type: ignore[union-attr]
-        assert set(rollout.columns.whole_episodes()["actions"].tolist()) == {always}  # type: ignore[union-attr]
+        rollout = collecting.collect(0, weights, version, EpisodeRequest(4, 0, (3, version, 0)))
+        assert rollout.weights_version == rollout.batch.weights_version == version  # type: ignore[union-attr]
+        assert set(rollout.batch.whole_episodes()["actions"].tolist()) == {always}  # type: ignore[union-attr]
     assert play(collecting, 1).weights_version == 9  # those that it has
 
 
 def test_the_environment_is_given_actions_within_its_bounds_and_the_learner_those_of_the_policy() -> None:
-    batch = play(batch_runner(Dial, 4), 40).columns.whole_episodes()  # type: ignore[union-attr]
+    batch = play(batch_runner(Dial, 4), 40).batch.whole_episodes()  # type: ignore[union-attr]
     assert (np.abs(batch["actions"]) > 1).any()
     convert = to_env_actions(Dial.action_space)
     assert convert is not None

@@ -1,18 +1,17 @@
-"""Columns of steps: which rows become transitions, and which episodes are counted, against loops that anybody can check."""
+"""RolloutBatch of steps: which rows become transitions, and which episodes are counted, against loops that anybody can check."""
 
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from algorithms.rl.rollout_batch import (
-    Columns,
     EpisodeCounter,
     Episodes,
+    RolloutBatch,
     concatenate,
-    episode_numbers,
     finite,
-    keep_first_episodes,
 )
+from algorithms.rl.whole_episodes import episode_numbers, keep_first_episodes
 
 # A rollout is written down as one text per environment, a letter per step:
 #     .  goes on          r  resets itself, the step after an end (NEXT_STEP)     F  all environments failed: dropped, and broken off
@@ -24,14 +23,14 @@ Rollout = tuple[list[str], np.ndarray]
 """Texts by environment, and rewards [T, N]."""
 
 
-def columns_of(steps: list[str], rewards: np.ndarray | list[list[float]], first_row: int = 0) -> Columns:
+def columns_of(steps: list[str], rewards: np.ndarray | list[list[float]], first_row: int = 0) -> RolloutBatch:
     """Return the columns of such texts; row t of environment n shows (first_row + t, n) and takes action 10 (first_row + t) + n."""
     letters = np.array([list(text) for text in steps]).T
     row, env = np.mgrid[first_row : first_row + len(letters) + 1, : len(steps)]
     is_in = {name: np.isin(letters, list(kinds)) for name, kinds in (("valid", VALID), ("dropped", DROPPED))}
     ended = {"terminated": np.isin(letters, list(TERMINATED)), "truncated": np.isin(letters, list(TRUNCATED))}
     obs, actions = np.stack([row, env], axis=2).astype(np.float32), (10 * row + env)[:-1]
-    return Columns(
+    return RolloutBatch(
         obs=obs,
         actions=actions,
         rewards=np.array(rewards, np.float32),
@@ -104,9 +103,9 @@ def consecutive_rollouts(draw: st.DrawFn) -> list[Rollout]:
     return rollouts
 
 
-def all_columns(rollouts: list[Rollout]) -> list[Columns]:
+def all_columns(rollouts: list[Rollout]) -> list[RolloutBatch]:
     """Return their columns, the rows numbered on; rewards of dropped rows are NaN."""
-    blocks: list[Columns] = []
+    blocks: list[RolloutBatch] = []
     for steps, rewards in rollouts:
         block = columns_of(steps, rewards, first_row=sum(len(block.rewards) for block in blocks))
         block.rewards[block.dropped] = np.nan

@@ -1,0 +1,18 @@
+"""Names of a package that are imported when they are first used, so that the package itself loads neither torch nor Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+
+def exports(package: str, **modules: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package that takes each name from the given module of the package."""
+
+    def __getattr__(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{modules[name]}"), name)
+
+    return __getattr__
