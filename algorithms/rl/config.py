@@ -78,7 +78,9 @@ class RolloutConfig(AlgorithmConfig):
         for name in set(options) & set(self.fixed_settings):
             fixed = self.fixed_settings[name]
             if options[name] != fixed:
-                raise ValueError(f"{name} must be {fixed!r}, the only supported value, got {options[name]!r}")
+                raise ValueError(
+                    f"{name} must be {fixed!r} (the only supported value), got {options[name]!r}"
+                )
             del options[name]
         if "train_batch_size" in options:  # RLlib's older name
             options["train_batch_size_per_learner"] = options.pop("train_batch_size")
