@@ -1,1 +1,1 @@
-"""The four algorithms (CVAE, DCGAN, DQN, REINFORCE) and what carries them; importable without the workflows."""
+"""The four algorithms (CVAE, DCGAN, DQN, REINFORCE) and what they share; no workflow is imported here."""

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used, so that the package itself loads neither torch nor Ray."""
+"""Lazy exports: a package imports a name when it is first used, and so loads neither torch nor Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images per second of our CVAE trainer, against the loop of the PyTorch examples: the homework's network, same batch, same threads."""
+"""Images per second of our CVAE trainer and of the PyTorch examples' loop: same network, batch and threads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 
 from algorithms import mnist
 from algorithms.cvae.options import CVAEOptions
-from algorithms.cvae.trainer import Trainer
+from algorithms.cvae.trainer import CVAETrainer
 
 OPTIONS = CVAEOptions(batch_size=128)
 
 
 class PlainCVAE(nn.Module):
-    """The homework's network as it is usually written: the one-hot label joined to the input of both nets."""
+    """The network of the reference setting as it is usually written: a one-hot label joined to both inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class PlainCVAE(nn.Module):
 
 
 class PlainLoop:
-    """DataLoader, fp32, eager, Adam: the loop of pytorch/examples' vae."""
+    """The loop of pytorch/examples' vae: DataLoader, fp32, eager, Adam."""
 
     def __init__(self, data: mnist.MNIST) -> None:
         self._network = PlainCVAE()
@@ -79,14 +79,14 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     data = mnist.load("mnist-10k")
-    ours, plain = Trainer(OPTIONS, data), PlainLoop(data)
+    ours, plain = CVAETrainer(OPTIONS, data), PlainLoop(data)
     num_parameters = [
         sum(parameter.numel() for parameter in network.parameters())
-        for network in (ours._network, plain._network)
+        for network in (ours.network, plain._network)
     ]
     assert num_parameters[0] == num_parameters[1], "not the same network"
 
-    def images_per_s(trainer: Trainer | PlainLoop) -> float:
+    def images_per_s(trainer: CVAETrainer | PlainLoop) -> float:
         began = time.perf_counter()
         trainer.train(flags.updates)
         return flags.updates * OPTIONS.batch_size / (time.perf_counter() - began)

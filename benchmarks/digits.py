@@ -1,4 +1,4 @@
-"""MNIST as the PyTorch examples have it: a picture at a time, through torchvision's transforms. The peers of the benchmarks read it."""
+"""MNIST as the PyTorch examples read it, for the benchmarks' peers: one picture at a time, by torchvision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from algorithms import mnist
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
-    """Pictures [1, 28, 28] in (0, 1), or (-1, 1) where `signed`, and their labels."""
+    """Pictures [1, 28, 28] in (0, 1), or in (-1, 1) if `signed`, and their labels."""
 
     def __init__(self, data: mnist.MNIST, signed: bool = False) -> None:
         self._images, self._labels = data.train_images, data.train_labels

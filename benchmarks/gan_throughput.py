@@ -1,4 +1,4 @@
-"""Images per second of our DCGAN trainer, against the loop of the PyTorch examples: same networks, same batch, one thread each."""
+"""Images per second of our DCGAN trainer and of the PyTorch examples' loop: same networks, batch and threads."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ from torch.utils.data import DataLoader
 from algorithms import mnist
 from algorithms.gan.networks import Discriminator, Generator
 from algorithms.gan.options import GANOptions
-from algorithms.gan.trainer import Trainer
+from algorithms.gan.trainer import GANTrainer
 
 OPTIONS = GANOptions()
 
 
 class PlainLoop:
-    """DataLoader, fp32, eager, Adam: the loop of pytorch/examples' dcgan, with the homework's networks."""
+    """The loop of pytorch/examples' dcgan with our networks: DataLoader, fp32, eager, Adam."""
 
     def __init__(self, data: mnist.MNIST) -> None:
-        self._generator, self._discriminator = (
-            Generator(OPTIONS.latent_size, OPTIONS.width),
-            Discriminator(OPTIONS.width),
-        )
+        self._generator = Generator(OPTIONS.latent_size, OPTIONS.width)
+        self._discriminator = Discriminator(OPTIONS.width)
         betas = (OPTIONS.beta1, OPTIONS.beta2)
         self._generator_optimizer = torch.optim.Adam(
             self._generator.parameters(), OPTIONS.generator_lr, betas
@@ -68,9 +66,9 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     data = mnist.load("mnist-10k")
-    ours, plain = Trainer(OPTIONS, data), PlainLoop(data)
+    ours, plain = GANTrainer(OPTIONS, data), PlainLoop(data)
 
-    def images_per_s(trainer: Trainer | PlainLoop) -> float:
+    def images_per_s(trainer: GANTrainer | PlainLoop) -> float:
         began = time.perf_counter()
         trainer.train(flags.updates)
         return flags.updates * OPTIONS.batch_size / (time.perf_counter() - began)

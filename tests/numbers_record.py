@@ -126,9 +126,9 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
 def of_generative(digits: Any) -> dict[str, Any]:
     """Return the record of both generative models."""
     from algorithms.cvae.options import CVAEOptions as cvae_options
-    from algorithms.cvae.trainer import Trainer as cvae_trainer
+    from algorithms.cvae.trainer import CVAETrainer as cvae_trainer
     from algorithms.gan.options import GANOptions as gan_options
-    from algorithms.gan.trainer import Trainer as gan_trainer
+    from algorithms.gan.trainer import GANTrainer as gan_trainer
 
     record = {
         "gan, reference setting": of_trainer(

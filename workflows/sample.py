@@ -1,184 +1,159 @@
-"""Digits from a run's best generative model: `python workflows/sample.py RUN_DIR`, while the run goes on, after it ended or was killed.
-run folder --> its best trial, or --trial --> that trial's newest checkpoint --> a page as .png, or arrays as .npz"""
+"""Digits from a run's best generative model: `python workflows/sample.py RUN_DIR`, even while the run goes on.
+
+run folder --> its best trial, or --trial --> the trial's newest checkpoint --> a page as .png, or arrays as .npz"""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from workflows.cli.flags import UsageError, parse_plain, require, run_main
+from algorithms.checks import Checks
+from algorithms.generative import CHECKPOINT_FILE, ROW
+from workflows.cli.flags import UsageError, parse_plain, run_main
+from workflows.programs import PROGRAMS, Program, attribute, program_of
 from workflows.runs.files import RUN_FILE
 
-# Which module's `samples` draws digits for a run of which program: a run folder can name no other.
-SAMPLING = {"tune_gan": "algorithms.gan.sampling", "tune_cvae": "algorithms.cvae.sampling"}
-ROW = 10  # as STEPS of those modules, and as there are digits
-CHECKPOINT_FILE = (
-    "trainer.pt"  # as in algorithms.generative.trainable, whose import would bring Ray's with it
-)
+if TYPE_CHECKING:
+    from workflows.results import Run
 
 
 @dataclass(frozen=True)
 class SampleFlags:
-    """Draw digits from the best generative model of a run of tune_gan or tune_cvae; the best is among the trials that ran to their end."""
+    """Draw digits from a search's best generative model, among the trials that ran to their end."""
 
     run_dir: Annotated[str, Positional, arg(metavar="RUN_DIR")]
     """The run's folder."""
     num: int = 100
-    """How many digits; without --digit, a CVAE draws 0 to 9 in turn. With --grid or --interpolate a multiple of 10."""
+    """Number of digits; a multiple of 10 with --grid or --interpolate. Models with labels draw 0 to 9 in turn."""
     output: str = "samples.png"
-    """A .png: ten in a row. A .npz: images uint8 [num, 28, 28], ink 255; of a CVAE labels int64 [num]. An old file is replaced."""
+    """A .png has ten digits in a row. A .npz has images, uint8 [num, 28, 28] with ink 255, and labels, int64
+    [num], if the model has labels. An old file is replaced."""
     digit: Annotated[int | None, arg(metavar="INT")] = None
-    """Draw this digit only (CVAE; not with --grid)."""
+    """Draw this digit only (models with labels; not with --grid)."""
     grid: bool = False
-    """Ten rows, the digits 0 to 9, of --num / 10 columns; a column has the same draw of noise, and so one style (CVAE)."""
+    """Ten rows, the digits 0 to 9. Each column has one draw of noise, and so one style (models with labels)."""
     interpolate: bool = False
-    """Rows of ten even steps from one draw of noise to another; a CVAE's keep to one digit."""
+    """Rows of ten even steps from one draw of noise to another. With labels, a row keeps to one digit."""
     trial: Annotated[str | None, arg(metavar="STR")] = None
-    """Another trial than the best: its trial_id, or an ending that no other has, such as 00003."""
+    """Another trial than the best: its trial_id, or an ending that no other trial_id has, such as 00003."""
     seed: int = 0
-    """Seed of the noise: the same digits every time, on the same device."""
+    """Seed of the noise. The same seed draws the same digits on the same device."""
 
     def __post_init__(self) -> None:
-        require(1 <= self.num <= 100_000, "--num", self.num, "must be 1 to 100000")
-        require(self.digit in (None, *range(10)), "--digit", self.digit, "must be 0 to 9")
+        checks = Checks(self, UsageError, lambda name: "--" + name)
+        checks.whole("num", least=1, most=100_000)
+        checks.that(self.digit in (None, *range(10)), "digit", "0 to 9")
         if self.grid and self.interpolate:
-            raise UsageError(
-                "--grid excludes --interpolate: a row is either one digit's styles or the way between two of them"
-            )
+            raise UsageError("--grid excludes --interpolate: leave one of them out")
         in_rows = self.grid or self.interpolate
-        require(
-            not in_rows or self.num % ROW == 0,
-            "--num",
-            self.num,
-            f"must be a multiple of {ROW} with --grid or --interpolate",
+        checks.that(
+            not in_rows or self.num % ROW == 0, "num", f"a multiple of {ROW} with --grid or --interpolate"
         )
-        require(
+        checks.that(
             self.digit is None or not self.grid,
-            "--digit",
-            self.digit,
-            "must be left out with --grid, whose rows are all ten digits",
+            "digit",
+            "left out with --grid, whose rows are all ten digits",
         )
-        require(0 <= self.seed < 2**32, "--seed", self.seed, "must be at least 0 and below 2**32")
-        require(
-            Path(self.output).suffix.lower() in (".png", ".npz"),
-            "--output",
-            self.output,
-            "must end in .png or .npz",
-        )
+        checks.that(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32")
+        suffix = Path(self.output).suffix.lower()
+        checks.that(suffix in (".png", ".npz"), "output", "a name that ends in .png or .npz")
 
 
 def sample(argv: Sequence[str]) -> int:
-    """Parse the flags, draw, write, and return the exit code. What needs nothing loaded is checked first."""
+    """Parse the flags, draw, write, and return the exit code. What needs no heavy import is checked first."""
     flags = parse_plain(SampleFlags, argv)
-    run_dir, output = (
-        Path(os.path.abspath(os.path.expanduser(path))) for path in (flags.run_dir, flags.output)
-    )
-    writable = (
-        os.path.isdir(output.parent)
-        and os.access(output.parent, os.W_OK | os.X_OK)
-        and not os.path.isdir(output)
-    )
-    require(
-        writable, "--output", flags.output, "must be a file in a folder that exists and may be written to"
-    )
-    require(
-        os.path.isfile(run_dir / RUN_FILE),
-        "RUN_DIR",
-        flags.run_dir,
-        f"must be a run folder, with a {RUN_FILE}",
-    )
-    program, metric, trial = _choose(run_dir, flags.trial)
+    output = Path(os.path.abspath(os.path.expanduser(flags.output)))
+    is_open = os.path.isdir(output.parent) and os.access(output.parent, os.W_OK | os.X_OK)
+    if not is_open or os.path.isdir(output):
+        raise UsageError(f"--output must be a file in a folder that you may write to, got {flags.output!r}")
+    run = _load(flags.run_dir)
+    program = program_of(run.record)
+    if not program.draws:
+        drawing = ", ".join(row.name for row in PROGRAMS.values() if row.draws)
+        raise UsageError(f"{run.folder} is a run of {program.name}, which draws no digits; {drawing} do")
+    has_labels = "conditional_accuracy" in program.metrics  # only labelled samples have it
     for flag, value in (("--digit", flags.digit), ("--grid", flags.grid or None)):
-        require(
-            value is None or program == "tune_cvae",
-            flag,
-            value,
-            f"must be left out for {program}, which knows no labels",
-        )
-    arrays = _draw(Path(trial["checkpoint"], CHECKPOINT_FILE), program, flags)
-    import numpy as np
-
-    from algorithms.generative.images import grid, save_png
-
-    try:
-        with tempfile.TemporaryDirectory(
-            dir=output.parent, prefix=".sample-"
-        ) as folder:  # so that it is written whole or not at all
-            temporary = Path(folder, "samples" + output.suffix.lower())
-            if temporary.suffix == ".png":
-                save_png(
-                    grid(arrays["images"], num_columns=flags.num // ROW if flags.grid else ROW), temporary
-                )
-            else:
-                np.savez_compressed(temporary, **arrays)
-            temporary.replace(output)
-    except OSError as error:
-        raise UsageError(f"--output {flags.output!r} can't be written: {error.strerror or error}") from None
-    source = f"trial {trial['trial_id']} ({metric} {trial.get(metric, float('nan')):.4g}, {Path(trial['checkpoint']).name})"
-    print(f"{flags.num} digit{'s' * (flags.num > 1)} of {source} in {flags.output}")
+        if value is not None and not has_labels:
+            raise UsageError(f"{flag} must be left out for {program.name}, which has no labels, got {value}")
+    trial = _choose(run, flags.trial)
+    checkpoint = Path(trial["checkpoint"])
+    _write(output, _draw(checkpoint / CHECKPOINT_FILE, program, flags), flags)
+    score = f"{run.metric} {trial.get(run.metric, float('nan')):.4g}"
+    digits = f"{flags.num} digit{'s' * (flags.num > 1)}"
+    print(f"{digits} of trial {trial['trial_id']} ({score}, {checkpoint.name}) in {flags.output}")
     return 0
 
 
-def _choose(run_dir: Path, wanted: str | None) -> tuple[str, str, Any]:
-    """Return the run's program, its metric, and the row of `results.load_trials` to sample, which has a checkpoint."""
+def _load(run_dir: str) -> Run:
+    folder = os.path.abspath(os.path.expanduser(run_dir))
+    if not os.path.isfile(os.path.join(folder, RUN_FILE)):
+        raise UsageError(f"RUN_DIR must be a run folder, with a {RUN_FILE}, got {run_dir!r}")
     from workflows import results
-    from workflows.runs import files as run_files
 
     try:
-        run = run_files.read_run(run_dir)
-        program, metric = str(run["program"]), str(run["metric"])
-        if program not in SAMPLING:
-            raise UsageError(
-                f"{run_dir} is a run of {program}, which makes no images; sample.py knows {', '.join(SAMPLING)}"
-            )
-        trials, best = results.load_trials(run_dir), results.best(run_dir, metric, run["mode"])
+        return results.load(folder)
     except (OSError, LookupError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{run_dir} can't be read; is its {RUN_FILE} broken? ({type(error).__name__}: {error})"
-        ) from None
-    ready = trials[trials["checkpoint"].notna()].set_index("trial_id", drop=False)
+        why = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{folder} can't be read; is its {RUN_FILE} broken? ({why})") from None
+
+
+def _choose(run: Run, wanted: str | None) -> Any:
+    """Return the row of the best trial, or of the one whose trial_id ends in `wanted`."""
+    ready = run.trials[run.trials["checkpoint"].notna()].set_index("trial_id", drop=False)
+    best = run.best(run.metric, run.mode)
     wanted = best["trial_id"] if wanted is None and best is not None else wanted
     found = [trial_id for trial_id in ready.index if wanted and trial_id.endswith(wanted)]
-    if len(found) != 1:
-        wrong = (
-            "must be given, as no trial has run to its end yet: one"
-            if wanted is None
-            else f"{wanted!r} fits {len(found) or 'none'}"
-        )
-        raise UsageError(
-            f"--trial {wrong} of the trials with a checkpoint ({', '.join(ready.index) or 'there is none yet'})"
-        )
-    return program, metric, ready.loc[found[0]]
+    if len(found) == 1:
+        return ready.loc[found[0]]
+    rule = f"{wanted!r} fits {len(found) or 'none'}"
+    if wanted is None:
+        rule = "must be given, as no trial has run to its end yet: one"
+    names = ", ".join(ready.index) or "there is none yet"
+    raise UsageError(f"--trial {rule} of the trials with a checkpoint ({names})")
 
 
-def _draw(checkpoint: Path, program: str, flags: SampleFlags) -> dict[str, Any]:
-    """Return the images and, where the model knows them, the labels; no code that a checkpoint may hold is run."""
+def _draw(checkpoint: Path, program: Program, flags: SampleFlags) -> dict[str, Any]:
+    """Return images and labels, if the model has labels. It runs no code that a checkpoint may hold."""
     import torch
 
-    samples = importlib.import_module(SAMPLING[program]).samples
+    samples = attribute(program.draws).samples
     layout = "grid" if flags.grid else "interpolation" if flags.interpolate else "draws"
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         images, labels = samples(state, flags.num, flags.digit, flags.seed, device, layout)
-    except (
-        Exception
-    ) as error:  # of many classes: cut short, just being written, another version's; or memory ran out
-        reason = " ".join(str(error).split()).split(". ")[0][
-            :300
-        ]  # one sentence: torch's next may advise to run what the file holds
-        raise UsageError(
-            f"{checkpoint} can't be sampled; broken, or just being written? ({type(error).__name__}: {reason})"
-        ) from None
+    # Of many classes: the file is cut short, just being written, or of another version; or memory ran out.
+    except Exception as error:
+        # One sentence, because torch's next one may advise to run what the file holds.
+        reason = " ".join(str(error).split()).split(". ")[0][:300]
+        why = f"{type(error).__name__}: {reason}"
+        raise UsageError(f"{checkpoint} can't be sampled; broken, or just being written? ({why})") from None
     return {"images": images} | ({} if labels is None else {"labels": labels})
+
+
+def _write(output: Path, arrays: dict[str, Any], flags: SampleFlags) -> None:
+    """Write the arrays as .png or .npz, whole or not at all."""
+    import numpy as np
+
+    from algorithms.generative.images import grid, save_png
+
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".sample-") as folder:
+            temporary = Path(folder, "samples" + output.suffix.lower())
+            if temporary.suffix == ".png":
+                save_png(grid(arrays["images"], flags.num // ROW if flags.grid else ROW), temporary)
+            else:
+                np.savez_compressed(temporary, **arrays)
+            temporary.replace(output)
+    except OSError as error:
+        raise UsageError(f"--output {flags.output!r} can't be written: {error.strerror or error}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

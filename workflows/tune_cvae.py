@@ -103,7 +103,7 @@ def tune_cvae(argv: Sequence[str]) -> int:
         flags,
         search.Search(
             program="tune_cvae",
-            trainer="algorithms.cvae.trainer:Trainer",
+            trainer="algorithms.cvae.trainer:CVAETrainer",
             preset=preset,
             space=lambda: left_out(space(), flags, CVAEOptions),
             metric=flags.metric,

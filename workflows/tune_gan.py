@@ -52,7 +52,7 @@ def tune_gan(argv: Sequence[str]) -> int:
         flags,
         search.Search(
             program="tune_gan",
-            trainer="algorithms.gan.trainer:Trainer",
+            trainer="algorithms.gan.trainer:GANTrainer",
             preset=preset,
             space=lambda: left_out(space(), flags, GANOptions),
             metric="fid_mnist",

@@ -1,1 +1,10 @@
-"""Conditional VAE on MNIST: options, networks, priors, losses, likelihood, sampling, trainer."""
+"""Conditional variational autoencoder (Kingma & Welling 2014; Sohn et al. 2015) on MNIST."""
+
+from algorithms.lazy import exports
+
+__all__ = ["CVAEOptions", "CVAETrainer"]
+__getattr__ = exports(__name__, CVAEOptions="options", CVAETrainer="trainer")
+
+
+def __dir__() -> list[str]:
+    return __all__

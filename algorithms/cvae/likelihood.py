@@ -1,10 +1,10 @@
-"""How likely a trained CVAE finds held-out digits, the way papers measure it: on digits binarised by their grey levels, in nats.
+"""The likelihood of held-out digits under a trained CVAE, in nats, on digits binarised by their grey levels.
 
-B digits, K draws of z per digit, Z latent size, P pixels. The same generator gives the same number. Networks multiply in `precision`,
-"bf16" or "fp32"; what comes out of them is added up in fp32, and over digits in float64."""
+B digits, K draws of z per digit, Z latent size, P pixels. The same generator gives the same number. Networks
+multiply in `precision`, "bf16" or "fp32"; their outputs are summed in fp32, and over digits in float64."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,13 @@ from algorithms.generative.minibatches import resident
 from algorithms.generative.precision import autocast, choose_precision
 
 MOST_ROWS = 2000
-"""Decoded digits held at a time: some 100 MB with the largest networks here, whatever K and B are."""
+"""Decoded digits held at a time, whatever K and B are: some 100 MB with the largest networks here."""
 
 
 def binarise(grey_BP: Tensor, generator: torch.Generator) -> Tensor:
-    """Return 1 with the probability of each uint8 grey level over 255, else 0; float32 [B, P], on the device of both."""
-    return (
-        torch.rand(grey_BP.shape, generator=generator, device=grey_BP.device) < grey_BP.float().div_(255)
-    ).float()
+    """Return 1 with probability grey / 255, else 0, of uint8 grey levels; float32 [B, P]."""
+    uniform_BP = torch.rand(grey_BP.shape, generator=generator, device=grey_BP.device)
+    return (uniform_BP < grey_BP.float().div_(255)).float()
 
 
 @torch.inference_mode()
@@ -40,12 +39,10 @@ def bounds(
 ) -> dict[str, float]:
     """Return `elbo` with one draw of z per digit, its parts (elbo = -reconstruction - kl), and `active_units`.
 
-    These are counted in the prior's own coordinates, the noise that it maps to z: the mean that it gives a label is not what digits do.
+    Active units are counted in the noise that the prior maps to z, so that the prior's mean per label doesn't count.
     """
     log_likelihoods, kls, means = [], [], []
-    for grey_bP, label_b in zip(
-        torch.split(grey_BP, MOST_ROWS), torch.split(label_B, MOST_ROWS), strict=True
-    ):
+    for grey_bP, label_b in _batches(grey_BP, label_B, MOST_ROWS):
         pixels_bP = binarise(grey_bP, generator)
         with autocast(grey_BP.device, precision):
             mean_bZ, log_var_bZ = network.posterior(pixels_bP, label_b)
@@ -73,17 +70,16 @@ def negative_log_likelihood(
     precision: str = "fp32",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
-    """Return -log p(x|y) of each binarised digit by the importance-weighted bound with `num_samples` draws of z; nats, float64 [B].
+    """Return -log p(x|y) of each binarised digit by the importance-weighted bound; float64 [B].
 
-    Its expectation is never too low, and falls towards the truth with more samples; a single digit's may be either. Memory is bounded
-    whatever B and K: MOST_ROWS draws are decoded at a time. `progress` is told, as it goes, how many digits are done, of how many.
+    `num_samples` is K. The expectation is never below the truth, and falls towards it with more samples. MOST_ROWS
+    draws are decoded at a time, so memory does not grow with B and K. `progress` is called with the numbers of
+    finished and of all digits.
     """
     digits_at_a_time = max(1, MOST_ROWS // num_samples)
     samples_at_a_time = min(num_samples, MOST_ROWS)
     nlls, num_done = [], 0
-    for grey_bP, label_b in zip(
-        torch.split(grey_BP, digits_at_a_time), torch.split(label_B, digits_at_a_time), strict=True
-    ):
+    for grey_bP, label_b in _batches(grey_BP, label_B, digits_at_a_time):
         pixels_bP = binarise(grey_bP, generator)
         with autocast(grey_BP.device, precision):
             mean_bZ, log_var_bZ = network.posterior(pixels_bP, label_b)
@@ -93,9 +89,8 @@ def negative_log_likelihood(
             z_kbZ = mean_bZ + (log_var_bZ / 2).exp() * _normal((k, *mean_bZ.shape), generator)
             with autocast(grey_BP.device, precision):
                 logits_kbP = network.logits(z_kbZ.flatten(0, 1), label_b.repeat(k)).view(k, len(grey_bP), -1)
-            log_joint_kb = bernoulli_log_likelihood(pixels_bP, logits_kbP) + network.prior.log_density(
-                z_kbZ, label_b
-            )
+            log_prior_kb = network.prior.log_density(z_kbZ, label_b)
+            log_joint_kb = bernoulli_log_likelihood(pixels_bP, logits_kbP) + log_prior_kb
             log_weights.append(log_joint_kb - gaussian_log_density(z_kbZ, mean_bZ, log_var_bZ))
         nlls.append(-importance_weighted_bound(torch.cat(log_weights).double()))
         num_done += len(grey_bP)
@@ -112,21 +107,24 @@ def measure(
     device: str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Return, of a trainer's `state_dict`, `nll` with its standard error over digits, and `bounds`.
+    """Return `nll` with its standard error over digits, and `bounds`, for a trainer's `state_dict`.
 
-    `images` are uint8 [N, 28, 28], `labels` int64 [N]; `progress` is told how many digits are done, of how many.
+    `images` are uint8 [N, 28, 28], `labels` int64 [N]. `progress` is as in `negative_log_likelihood`.
     """
-    network, generator = trained_network(state, device), torch.Generator(device).manual_seed(seed)
-    precision = choose_precision(state["options"]["precision"], torch.device(device))
-    grey_BP, label_B = (
-        resident(images.reshape(-1, NUM_PIXELS), torch.device(device)),
-        resident(labels, torch.device(device)),
-    )
+    place = torch.device(device)
+    network = trained_network(state, device)
+    generator = torch.Generator(device).manual_seed(seed)
+    precision = choose_precision(state["options"]["precision"], place)
+    grey_BP, label_B = resident(images.reshape(-1, NUM_PIXELS), place), resident(labels, place)
     metrics = bounds(network, grey_BP, label_B, generator, precision)
     nll_B = negative_log_likelihood(network, grey_BP, label_B, num_samples, generator, precision, progress)
     error = float(nll_B.std()) / math.sqrt(len(nll_B))
     how = {"num_nll_samples": num_samples, "num_digits": len(nll_B), "precision": precision, "device": device}
     return {"nll": float(nll_B.mean()), "nll_standard_error": error, **metrics, **how}
+
+
+def _batches(grey_BP: Tensor, label_B: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(grey_BP, size), torch.split(label_B, size), strict=True)
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -1,7 +1,8 @@
-"""A conditional VAE: q(z|x,y), p(x|z,y) and p(z|y), each given the label y. Kingma & Welling 2014; conditioned as in Sohn+ 2015.
+"""A conditional VAE: q(z|x,y), p(x|z,y) and p(z|y). Kingma & Welling 2014; conditioned on y as in Sohn+ 2015.
 
-B batch, Z latent size, P 784 pixels, C 10 classes. A one-hot label joined to a layer's input adds a row of weights per class to its output:
-an embedding, and computed as one. With architecture mlp, width 400, depth 2 these are the homework's layers, number for number."""
+B batch, Z latent size, P 784 pixels, C 10 classes. A one-hot label joined to a layer's input adds one row of weights
+per class to its output, so it is computed as an embedding. Architecture mlp, width 400 and depth 2 give the layers
+of the reference setting."""
 
 import math
 
@@ -62,7 +63,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """[B, P] and labels to [B, outputs]: 28 -> 14 -> 7, residual blocks there, one hidden layer that knows the label."""
+    """[B, P] and labels to [B, outputs]: 28 -> 14 -> 7, residual blocks, one hidden layer with the label."""
 
     def __init__(self, outputs: int, width: int, depth: int) -> None:
         super().__init__()
@@ -86,8 +87,8 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """[B, Z] and labels to logits [B, P]: 7 -> 14 -> 28.
 
-    The last layer is a sub-pixel convolution (Shi+ 2016, arXiv:1609.05158): four channels at 14 x 14 are the four pixels of each 2 x 2. A
-    transposed convolution to one channel would take four times as long on a processor, which was half of the decoder's time.
+    The last layer is a sub-pixel convolution (Shi+ 2016, arXiv:1609.05158): its four channels at 14 x 14 are the
+    four pixels of each 2 x 2. A transposed convolution to one channel takes four times as long on a processor.
     """
 
     def __init__(self, latent_size: int, width: int, depth: int) -> None:
@@ -119,12 +120,10 @@ class CVAE(nn.Module):
         else:
             self.encoder = MLP(NUM_PIXELS, 2 * self.latent_size, width, depth)
             self.decoder = MLP(self.latent_size, NUM_PIXELS, width, depth)
-        flow = options.prior == "flow"
-        self.prior = (
-            FlowPrior(self.latent_size)
-            if flow
-            else GaussianPrior(self.latent_size, learned=options.prior == "learned")
-        )
+        if options.prior == "flow":
+            self.prior: FlowPrior | GaussianPrior = FlowPrior(self.latent_size)
+        else:
+            self.prior = GaussianPrior(self.latent_size, learned=options.prior == "learned")
 
     def posterior(self, pixels_BP: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of q(z|x,y), [B, Z] each, float32."""
@@ -138,18 +137,15 @@ class CVAE(nn.Module):
 
 
 def initialize(network: CVAE, generator: torch.Generator) -> None:
-    """Draw weights evenly from +-1 / sqrt(inputs), as torch does by default, and set biases to zero.
+    """Draw weights uniformly from +-1 / sqrt(inputs), as torch does by default, and set biases to zero.
 
-    A residual block's last convolution starts at zero, and so does a coupling's last layer, so that both start as the identity (a coupling
-    up to its shuffle). A label's mean and log variance start at zero: N(0, I).
+    A residual block's last convolution and a coupling's last layer start at zero, so both start as the identity (a
+    coupling up to its shuffle). A label's mean and log variance start at zero: N(0, I).
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            inputs = (
-                module.weight[0].numel()
-                if not isinstance(module, nn.ConvTranspose2d)
-                else module.weight[:, 0].numel() // 4
-            )
+            transposed = isinstance(module, nn.ConvTranspose2d)
+            inputs = module.weight[:, 0].numel() // 4 if transposed else module.weight[0].numel()
             _draw(module.weight, inputs, generator)
             assert module.bias is not None
             nn.init.zeros_(module.bias)

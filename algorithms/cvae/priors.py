@@ -1,6 +1,6 @@
-"""p(z|y): a diagonal Gaussian per label, or a normalising flow. Affine couplings: Dinh+ 2017 (arXiv:1605.08803).
+"""p(z|y): a diagonal Gaussian per label, or a normalising flow (affine couplings, Dinh+ 2017, arXiv:1605.08803).
 
-B batch, Z latent size, K any leading dimensions. Either maps noise from N(0, I) to z, one to one; its density follows from the map."""
+Both map noise from N(0, I) to z, one to one. B batch, Z latent size, K any leading dimensions."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ NUM_COUPLINGS, COUPLING_WIDTH = 6, 128
 
 
 class GaussianPrior(nn.Module):
-    """A mean and a variance for every label and unit, which start as N(0, I); without `learned`, they stay so and there are no weights."""
+    """A mean and a variance for every label and unit; they start as N(0, I), and stay so without `learned`."""
 
     def __init__(self, latent_size: int, learned: bool) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class GaussianPrior(nn.Module):
         return gaussian_log_density(z_KBZ, *self.moments(label_B))
 
     def kl(self, mean_BZ: Tensor, log_var_BZ: Tensor, z_BZ: Tensor, label_B: Tensor) -> Tensor:
-        """Return KL(q || p) of q = N(mean, exp(log_var) I), exact, whatever draw of it z is; [B]."""
+        """Return KL(q || p) of q = N(mean, exp(log_var) I), exact for any draw z of q; [B]."""
         return gaussian_kl(mean_BZ, log_var_BZ, *self.moments(label_B))
 
     def to_z(self, noise_BZ: Tensor, label_B: Tensor) -> Tensor:
@@ -48,7 +48,10 @@ class GaussianPrior(nn.Module):
 
 
 class Coupling(nn.Module):
-    """Of a shuffled z, one half is shifted and scaled by a function of the other half and the label; it starts as the shuffle alone."""
+    """Shuffles z, then shifts and scales one half by a function of the other half and the label.
+
+    It starts as the shuffle alone.
+    """
 
     def __init__(self, latent_size: int, shuffle: torch.Generator) -> None:
         super().__init__()
@@ -56,17 +59,13 @@ class Coupling(nn.Module):
         changed = latent_size - self.kept
         self.order: Tensor
         self.register_buffer("order", torch.randperm(latent_size, generator=shuffle))
-        self.first, self.label = (
-            nn.Linear(self.kept, COUPLING_WIDTH),
-            nn.Embedding(NUM_CLASSES, COUPLING_WIDTH),
-        )
-        self.second, self.last = (
-            nn.Linear(COUPLING_WIDTH, COUPLING_WIDTH),
-            nn.Linear(COUPLING_WIDTH, 2 * changed),
-        )
+        self.first = nn.Linear(self.kept, COUPLING_WIDTH)
+        self.label = nn.Embedding(NUM_CLASSES, COUPLING_WIDTH)
+        self.second = nn.Linear(COUPLING_WIDTH, COUPLING_WIDTH)
+        self.last = nn.Linear(COUPLING_WIDTH, 2 * changed)
 
     def shift_and_log_scale(self, kept: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return them, [K, B, changed] each; a log scale is within (-2, 2), so that no step can make one explode."""
+        """Return shift and log scale, [K, B, changed]. A log scale is within (-2, 2), so it can't explode."""
         hidden = silu(self.second(silu(self.first(kept) + self.label(label_B))))
         shift, log_scale = self.last(hidden).chunk(2, dim=-1)
         return shift, 2 * torch.tanh(log_scale / 2)
@@ -86,7 +85,7 @@ class Coupling(nn.Module):
 
 
 class FlowPrior(nn.Module):
-    """A Gaussian per label, bent by couplings, so that it can follow where the encoder really puts a label's digits."""
+    """A Gaussian per label, bent by couplings to follow where the encoder puts a label's digits."""
 
     def __init__(self, latent_size: int) -> None:
         super().__init__()
@@ -108,7 +107,7 @@ class FlowPrior(nn.Module):
         return self.gaussian.log_density(straight_KBZ, label_B) + log_volume_KB
 
     def kl(self, mean_BZ: Tensor, log_var_BZ: Tensor, z_BZ: Tensor, label_B: Tensor) -> Tensor:
-        """Return log q(z) - log p(z|y), whose mean over z from q is KL(q || p), for which there is no closed form; [B]."""
+        """Return log q(z) - log p(z|y), whose mean over z from q is KL(q || p); it has no closed form; [B]."""
         return gaussian_log_density(z_BZ, mean_BZ, log_var_BZ) - self.log_density(z_BZ, label_B)
 
     def to_z(self, noise_BZ: Tensor, label_B: Tensor) -> Tensor:

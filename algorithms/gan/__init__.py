@@ -1,1 +1,10 @@
-"""DCGAN on MNIST: options, networks, losses, sampling, trainer."""
+"""Deep convolutional generative adversarial network (Radford et al. 2015) on MNIST."""
+
+from algorithms.lazy import exports
+
+__all__ = ["GANOptions", "GANTrainer"]
+__getattr__ = exports(__name__, GANOptions="options", GANTrainer="trainer")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,6 @@
-"""The homework's DCGAN, after Radford+ 2015 (arXiv:1511.06434): strided transposed convolutions up, convolutions and pooling down.
+"""DCGAN, after Radford+ 2015 (arXiv:1511.06434): transposed convolutions up, convolutions and pooling down.
 
-B batch, Z latent size. At width 32 these are the homework's layers, number for number."""
+B batch, Z latent size. Width 32 gives the layers of the reference setting."""
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [B, 1, 28, 28] to one logit each [B]. It has no batch normalisation, so real and fake may share one batch.
+    """Images [B, 1, 28, 28] to one logit each [B]. Without batch normalisation, real and fake may share a batch.
 
-    The homework pools after LeakyReLU; before it gives the same numbers, as LeakyReLU keeps order, for a quarter of its work.
+    Pooling before LeakyReLU gives the same numbers as after it, because LeakyReLU keeps order, for a quarter of the
+    work.
     """
 
     def __init__(self, width: int) -> None:
@@ -47,7 +48,7 @@ class Discriminator(nn.Module):
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw every weight as Glorot & Bengio 2010 do (uniform Xavier), and set every bias to zero; the homework's initialisation."""
+    """Draw weights as Glorot & Bengio 2010 do (uniform Xavier), and set biases to zero."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.xavier_uniform_(module.weight, generator=generator)

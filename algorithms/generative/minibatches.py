@@ -1,4 +1,4 @@
-"""Digits where they are used, and shuffled minibatches of their indices; there is no DataLoader because there is nothing to load."""
+"""Shuffled minibatches of indices. Data lies on the device, so there is nothing for a DataLoader to load."""
 
 import warnings
 from typing import Any
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 class Minibatches:
-    """An endless stream of minibatches: every index at most once per epoch, a fresh shuffle each epoch, the incomplete last batch left out.
+    """An endless stream of minibatches. Each epoch is shuffled anew, without its incomplete last batch.
 
-    Its state is two small things (the random state before this epoch's shuffle and the position in it), so a checkpoint continues exactly.
+    A checkpoint holds the random state before this epoch's shuffle and the position in the epoch.
     """
 
     def __init__(self, num_items: int, batch_size: int, device: torch.device, seed: int) -> None:
@@ -23,9 +23,8 @@ class Minibatches:
 
     def _shuffle(self) -> None:
         self._epoch_state = self._generator.get_state()
-        self._order = torch.randperm(
-            self._num_items, generator=self._generator, device=self._generator.device
-        )
+        device = self._generator.device
+        self._order = torch.randperm(self._num_items, generator=self._generator, device=device)
         self._position = 0
 
     def next(self) -> Tensor:
@@ -48,9 +47,8 @@ class Minibatches:
 
 
 def resident(array: np.ndarray, device: torch.device) -> Tensor:
-    """Return the array on the device; on a processor the very same memory, even where it is read-only (Ray's object store)."""
+    """Return the array on the device; on a processor it shares the array's memory, also Ray's read-only one."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="The given NumPy array is not writable"
-        )  # it is only ever read
+        # torch warns of writing to the array, and nothing writes to it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array).to(device)

@@ -12,11 +12,11 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Return "bf16" or "fp32".
+    """Return "bf16" or "fp32"; raises ValueError for a name that is not in `PRECISIONS`.
 
-    "auto" is bf16 where the device multiplies it natively: AMX or AVX512-BF16 on a processor, Ampere or newer on a GPU; measured on
-    AVX512-BF16, an update takes about half as long. Elsewhere bf16 is emulated and slower, so "auto" is fp32. Weights, optimizer states
-    and losses are fp32 either way. Raises ValueError for a name that is none of `PRECISIONS`.
+    "auto" is bf16 where the device multiplies it natively: AMX or AVX512-BF16 on a processor, Ampere or
+    newer on a GPU. There an update takes about half as long (measured on AVX512-BF16). Elsewhere bf16 is
+    emulated and slower, so "auto" is fp32. Weights, optimizer states and losses are always fp32.
     """
     import torch
 

@@ -1,7 +1,8 @@
-"""Any trainer of a generative model as a `tune.Trainable` class, so that Ray Tune can search its hyperparameters.
+"""Any generative trainer as a `tune.Trainable` class, so that Ray Tune can search its hyperparameters.
 
-    driver: mnist.load() --> object store --(zero-copy)--> setup() --> Trainer, digits resident on its device
-    step(): train updates_per_report updates --> evaluate --> metrics to Tune     (pictures at GRID_UPDATES go to the trial's folder)
+    driver: mnist.load() --> object store --(zero-copy)--> setup() --> trainer, digits resident on its device
+    step(): train updates_per_report updates --> evaluate --> metrics to Tune
+            pictures at GRID_UPDATES --> the trial's folder
 
 An actor is reused from trial to trial (`reset_config`): a fresh process would spend seconds importing torch.
 """
@@ -12,52 +13,25 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from ray import tune
 
+from algorithms.generative import CHECKPOINT_FILE
 from algorithms.generative.images import save_png
-from algorithms.mnist import MNIST
+from algorithms.generative.trainer import GenerativeTrainer, TrainingData
 
 GRID_UPDATES = (0, 250, 500, 1000, 2000, 3000)
-"""Updates after which pictures are drawn, those within the budget, as in the homework; and once more at the budget's end."""
-CHECKPOINT_FILE = "trainer.pt"
-
-
-class Trainer(Protocol):
-    """What a generative model's trainer offers; `algorithms.gan.trainer.Trainer` is one."""
-
-    updates: int
-    precision: str
-
-    def __init__(self, options: Any, data: MNIST, device: str, seed: int) -> None: ...
-
-    def train(self, num_updates: int) -> dict[str, float]:
-        """Do that many minibatch updates; return metrics, each its mean over them. Raises TrainingDiverged."""
-        ...
-
-    def evaluate(self, num_samples: int) -> dict[str, float]:
-        """Score the model as it is, on that many samples."""
-        ...
-
-    def pictures(self) -> dict[str, np.ndarray]:
-        """Draw uint8 pictures [H, W] by name, from the same noise at every call; every model has `samples`."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all it takes to continue exactly: tensors, numbers, strings."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        ...
+"""Updates after which pictures are drawn. The end of the budget is one more."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long every trial of a search trains, how often and how precisely it is scored: the same for all, or scores would not compare."""
+    """How long each trial trains, how often it is scored, and on how many samples.
+
+    It is the same for all trials of a search, or their scores would not compare.
+    """
 
     max_updates: int
     updates_per_report: int
@@ -73,53 +47,49 @@ class Budget:
 
 
 class GenerativeTrainable(tune.Trainable):
-    """One trial: `preset` with the trial's `config` put over it, trained and scored under `budget`."""
+    """One trial: trains under `budget`, with `preset` as options where the trial's `config` has no value."""
 
     def setup(
         self,
         config: dict[str, Any],
         *,
-        trainer_class: type[Trainer],
+        trainer_class: type[GenerativeTrainer[Any, Any]],
         preset: Any,
-        data: MNIST,
+        data: TrainingData,
         budget: Budget,
         seed: int,
     ) -> None:
-        """Build the trainer; the keyword arguments come from `tune.with_parameters` and are the same for every trial."""
+        """Build the trainer. `tune.with_parameters` gives the keyword arguments, the same to all trials."""
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         torch.set_num_threads(max(1, int(resources.get("CPU", 1))))
         self._device = "cuda" if resources.get("GPU") else "cpu"
         if self._device == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("this trial was given a GPU, but torch finds none on its machine")
-        self._trainer_class, self._preset, self._data, self._budget, self._seed = (
-            trainer_class,
-            preset,
-            data,
-            budget,
-            seed,
-        )
+        self._trainer_class = trainer_class
+        self._preset = preset
+        self._data = data
+        self._budget = budget
+        self._seed = seed
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start over with other hyperparameters, in the same process."""
-        self._trainer = self._trainer_class(
-            replace(self._preset, **new_config), self._data, self._device, self._seed
-        )
+        options = replace(self._preset, **new_config)
+        self._trainer = self._trainer_class(options, self._data, self._device, self._seed)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next report, drawing the pictures that are due on the way; return the metrics."""
-        start, end = (
-            self._trainer.updates,
-            min(self._trainer.updates + self._budget.updates_per_report, self._budget.max_updates),
-        )
+        """Train up to the next report, draw the pictures that are due on the way, and return the metrics."""
+        start = self._trainer.updates
+        end = min(start + self._budget.updates_per_report, self._budget.max_updates)
         if start == 0:
             self._draw_pictures()
         due = {update for update in (*GRID_UPDATES, self._budget.max_updates) if start < update <= end}
         sums: Counter[str] = Counter()
         train_time_s = 0.0
         for stop in sorted({*due, end}):
-            num_updates, began = stop - self._trainer.updates, time.perf_counter()
+            num_updates = stop - self._trainer.updates
+            began = time.perf_counter()
             for name, mean in self._trainer.train(num_updates).items():
                 sums[name] += mean * num_updates  # type: ignore[assignment]
             train_time_s += time.perf_counter() - began
@@ -145,12 +115,11 @@ class GenerativeTrainable(tune.Trainable):
             save_png(picture, Path(self.logdir) / "samples" / f"{self._trainer.updates:06d}{suffix}.png")
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write everything the trainer needs to continue exactly."""
+        """Write everything that the trainer needs to continue exactly."""
         torch.save(self._trainer.state_dict(), Path(checkpoint_dir) / CHECKPOINT_FILE)
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
-        """Continue from a folder that `save_checkpoint` wrote; it is loaded without running any code that it may hold."""
+        """Continue from a folder that `save_checkpoint` wrote, without running code that it may hold."""
         assert isinstance(checkpoint, str)
-        self._trainer.load_state_dict(
-            torch.load(Path(checkpoint) / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
-        )
+        path = Path(checkpoint) / CHECKPOINT_FILE
+        self._trainer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -1,4 +1,4 @@
-"""The loop around an update: metrics that stay on the device until somebody looks, and an end as soon as one is no number any more."""
+"""The loop around an update. Metrics stay on the device until they are read; a NaN ends training."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,16 +8,16 @@ from torch import Tensor
 from algorithms.divergence import check_finite
 
 LOOK_PERIOD = 25
-"""Updates between looks at a GPU's metrics: looking makes the device wait. On a processor every update is looked at."""
+"""Updates between looks at a GPU's metrics, because each look waits for the GPU. A processor looks each time."""
 
 
 def run_updates(
     update: Callable[[], Tensor], num_updates: int, names: Sequence[str], first_update: int
 ) -> dict[str, float]:
-    """Call `update` so many times; return the mean of each of the metrics [len(names)] that it returns.
+    """Call `update` `num_updates` times; return the mean of each of the metrics [len(names)] that it returns.
 
-    Raises TrainingDiverged, with the number of the update counted from `first_update`, for a metric that is NaN or infinite: at once on a
-    processor, within LOOK_PERIOD updates on a GPU.
+    Raises TrainingDiverged if a metric is NaN or infinite: at once on a processor, within LOOK_PERIOD updates on
+    a GPU. The error gives the number of the update, counted from `first_update`.
     """
     assert num_updates > 0
     rows: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Scores of generated digits: a pinned MNIST classifier, a Fréchet distance on its features, and companions. See `Scorer.score`."""
+"""Scores of generated digits by a pinned MNIST classifier: a Fréchet distance and others; see `Scorer.score`."""
 
 from algorithms.scoring.metrics import Scorer
 

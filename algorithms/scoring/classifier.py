@@ -1,8 +1,8 @@
-"""The pinned MNIST classifier that scores samples: five convolutions, 64 features, 10 classes; 3 million multiply-adds a digit.
+"""The pinned MNIST classifier that scores samples: five convolutions, 64 features, 10 classes.
 
-The committed file `mnist_classifier.safetensors` holds its weights (batch norm folded in), the mean and covariance of its features over the
-60,000 training digits, and a record of how they came about. `train_classifier.py` makes it anew; nothing else writes it, so that scores of
-different runs stay comparable.
+The committed file `mnist_classifier.safetensors` holds its weights (batch norm folded in), the mean and covariance
+of its features over the 60,000 training digits, and a record of how it was made. Only `train_classifier.py` writes
+it, so that scores of different runs stay comparable. A digit takes 3 million multiply-adds.
 
 B batch, H height 28, W width 28, F features 64, C classes 10."""
 
@@ -21,12 +21,12 @@ WEIGHTS = Path(__file__).parent / "mnist_classifier.safetensors"
 NUM_CLASSES = 10
 CHUNK = 500  # images a forward pass, some 20 MB of activations; 250 to 1,000 are equally fast on a CPU
 
-# Output channels, kernel, stride. The two early strides are what makes it cheap: 28 -> 14 -> 7 -> 7 -> 7 -> 4.
+# Output channels, kernel, stride. The two early strides make it cheap: 28 -> 14 -> 7 -> 7 -> 7 -> 4.
 _CONVS = ((16, 5, 2), (32, 3, 2), (48, 3, 1), (64, 3, 1), (64, 3, 2))
 
 
 class Classifier(nn.Module):
-    """Strided convolutions with ReLU, global average pooling, one linear layer. Batch norm only while training."""
+    """Strided convolutions with ReLU, global average pooling, one linear layer; batch norm only in training."""
 
     def __init__(self, batch_norm: bool = False) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Classifier(nn.Module):
         return features_BF, self.head(features_BF)
 
     def folded(self) -> "Classifier":
-        """Return the same function without batch norm: each norm, at its running statistics, becomes part of the convolution before it."""
+        """Return the same function without batch norm: each convolution takes in the norm that follows it."""
         plain = Classifier()
         for i, (conv, norm) in enumerate(zip(self.eval().convs, self.norms, strict=True)):
             assert isinstance(conv, nn.Conv2d)
@@ -62,7 +62,7 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class Pinned:
-    """What the committed file holds: the network, the training digits' features (float64, on the CPU), and the record as plain JSON."""
+    """The committed file: the network, the statistics of features (float64, on the CPU), the record."""
 
     network: Classifier
     mean_F: Tensor
@@ -81,7 +81,7 @@ def load(path: Path = WEIGHTS) -> Pinned:
 
 
 def read_record(path: Path = WEIGHTS) -> dict[str, Any]:
-    """Return how the file was made (command, seed, accuracies, versions) and its `floor`; reads the header only."""
+    """Return how the file was made (command, seed, accuracies, versions), and its `floor`, from its header."""
     with safe_open(path, framework="pt") as file:
         record: dict[str, Any] = json.loads(file.metadata()["record"])
     return record
@@ -89,10 +89,9 @@ def read_record(path: Path = WEIGHTS) -> dict[str, Any]:
 
 @torch.inference_mode()
 def embed(network: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return features [N, F] and log probabilities [N, C] of uint8 images [N, 28, 28] (ink 255), float32 on the CPU.
+    """Return features [N, F] and log probabilities [N, C] of uint8 images [N, 28, 28], float32 on the CPU.
 
-    In chunks, on the network's device and in full float32 (no TF32), so a GPU's features agree with a CPU's to rounding. What is kept
-    of an image, 296 bytes, is less than the image itself.
+    The network runs on its device in full float32 (no TF32), so a GPU's features agree with a CPU's to rounding.
     """
     device = network.head.weight.device
     features, log_probs = [], []

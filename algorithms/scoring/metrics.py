@@ -1,8 +1,8 @@
-"""How good a sample of digits is, judged by the pinned MNIST classifier: pure functions, and `Scorer`, which applies them to images.
+"""How good a sample of digits is, judged by the pinned MNIST classifier.
 
-Fréchet distance: Heusel+ 2017 (arXiv:1706.08500). Classifier score: Salimans+ 2016 (arXiv:1606.03498), there the Inception score. Both are
-taken here on features and classes of *our* small MNIST classifier, so they compare generators of MNIST digits scored by this file with each
-other, and with nothing published.
+Fréchet distance: Heusel+ 2017 (arXiv:1706.08500). Classifier score: Salimans+ 2016 (arXiv:1606.03498), there the
+Inception score. Both use features and classes of *our* small MNIST classifier. So they compare generators that this
+file scored with each other, and with nothing published.
 
 B batch, F features, C classes."""
 
@@ -13,21 +13,21 @@ from algorithms.scoring.classifier import NUM_CLASSES, embed, load, read_record
 
 
 def mean_and_cov(features_BF: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean [F] and the unbiased covariance [F, F] in float64; fewer rows than features give a singular one, which is fine."""
+    """Return the mean [F] and the unbiased covariance [F, F], float64; fewer rows than features are fine."""
     features_BF = features_BF.double()
     centred_BF = features_BF - features_BF.mean(dim=0)
     return features_BF.mean(dim=0), centred_BF.T @ centred_BF / (len(features_BF) - 1)
 
 
 def frechet_distance(mean_a_F: Tensor, cov_a_FF: Tensor, mean_b_F: Tensor, cov_b_FF: Tensor) -> float:
-    """Return |mean_a - mean_b|^2 + Tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), the squared 2-Wasserstein distance of two Gaussians.
+    """Return |mean_a - mean_b|^2 + Tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), at least 0. Heusel+ 2017, eq. 6.
 
-    Tr (cov_a cov_b)^(1/2) is the sum of the singular values of cov_a^(1/2) cov_b^(1/2): real and symmetric in a and b by construction, and
-    finite for singular covariances, unlike a matrix square root of the product. float64; at least 0. Heusel+ 2017, equation 6.
+    It is the squared 2-Wasserstein distance of two Gaussians, in float64. Tr (cov_a cov_b)^(1/2) is the sum of the
+    singular values of cov_a^(1/2) cov_b^(1/2). That is real, symmetric in a and b, and finite for singular
+    covariances, unlike a matrix square root of the product.
     """
-    mean_a_F, cov_a_FF, mean_b_F, cov_b_FF = (
-        x.double().cpu() for x in (mean_a_F, cov_a_FF, mean_b_F, cov_b_FF)
-    )
+    inputs = (mean_a_F, cov_a_FF, mean_b_F, cov_b_FF)
+    mean_a_F, cov_a_FF, mean_b_F, cov_b_FF = (x.double().cpu() for x in inputs)
     overlap = torch.linalg.svdvals(_sqrt_psd(cov_a_FF) @ _sqrt_psd(cov_b_FF)).sum()
     distance = (mean_a_F - mean_b_F).square().sum() + cov_a_FF.trace() + cov_b_FF.trace() - 2 * overlap
     return max(0.0, float(distance))
@@ -41,9 +41,10 @@ def _sqrt_psd(cov_FF: Tensor) -> Tensor:
 
 
 def classifier_score(log_probs_BC: Tensor) -> float:
-    """Return exp E KL(p(y|x) || p(y)), between 1 and C: each image is one class for sure, and every class is as frequent. Salimans+ 2016.
+    """Return exp E KL(p(y|x) || p(y)), from 1 to C. Salimans+ 2016.
 
-    Computed as exp(H(E p(y|x)) - E H(p(y|x))) over the whole batch, without Salimans' ten splits. Blind to variety within a class.
+    C means that each image is surely of one class, and that all classes are as frequent. Variety within a class does
+    not count. Computed as exp(H(E p(y|x)) - E H(p(y|x))) over the whole batch, without Salimans' ten splits.
     """
     probs_BC = log_probs_BC.double().exp()
     marginal_entropy = torch.special.entr(probs_BC.mean(dim=0)).sum()
@@ -51,7 +52,7 @@ def classifier_score(log_probs_BC: Tensor) -> float:
 
 
 def class_balance(class_B: Tensor, num_classes: int = NUM_CLASSES) -> float:
-    """Return the share of the rarest class times the number of classes: 1 when all are as frequent, 0 when one is missing."""
+    """Return the share of the rarest class times the number of classes: 1 if all are as frequent, 0 if one lacks."""
     count_C = torch.bincount(class_B, minlength=num_classes)
     return float(count_C.min()) * num_classes / len(class_B)
 
@@ -74,7 +75,7 @@ def sample_metrics(
 
 
 class Scorer:
-    """The pinned classifier on a device. Scores are deterministic, and the same for the same images whatever the order of calls."""
+    """The pinned classifier on a device. The same images have the same scores at every call."""
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         pinned = load()
@@ -84,20 +85,20 @@ class Scorer:
     def score(self, images: Tensor, labels: Tensor | None = None) -> dict[str, float]:
         """Return the metrics of uint8 images [N, 28, 28] (ink 255) on any device; N at least 2.
 
-        `fid_mnist`: Fréchet distance of the sample's features to those of the 60,000 training digits; lower is better. Not the FID of the
-        literature, which uses Inception features. The features are scaled so that 100 is the training digits' total variance: a sample of
-        equal images, all at the mean of the real features, gets 100. It depends on N, so compare only scores of equal N.
-        `classifier_score` (1 to 10), `class_balance` (0 to 1) and `confidence` (0.1 to 1): higher is better.
-        `conditional_accuracy` (0 to 1), only where int64 `labels` [N] say which digits were asked for: the share read as asked.
+        `fid_mnist`: Fréchet distance of the sample's features to those of the 60,000 training digits; lower is
+        better. It is not the FID of the literature, which uses Inception features. The training digits' total
+        variance is 100, so a sample of equal images at the mean of the real features gets 100. It depends on N:
+        compare only scores of equal N.
+        `classifier_score` (1 to 10), `class_balance` (0 to 1), `confidence` (0.1 to 1): higher is better.
+        `conditional_accuracy` (0 to 1), only with int64 `labels` [N]: the share of images read as their label.
         Raises ValueError for another dtype or shape.
         """
         _check(images, at_least=2)
         features_BF, log_probs_BC = embed(self._network, images)
         metrics = sample_metrics(features_BF, log_probs_BC, self._mean_F, self._cov_FF)
         if labels is not None:
-            metrics["conditional_accuracy"] = float(
-                (log_probs_BC.argmax(dim=1) == labels.cpu()).double().mean()
-            )
+            as_asked_B = log_probs_BC.argmax(dim=1) == labels.cpu()
+            metrics["conditional_accuracy"] = float(as_asked_B.double().mean())
         return metrics
 
     def predict(self, images: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ class Scorer:
 
     @staticmethod
     def floor() -> dict[str, float]:
-        """Return the metrics of the 10,000 real test digits, as stored with the weights: what a perfect generator gets at N = 10,000."""
+        """Return the stored metrics of the 10,000 test digits: what a perfect generator gets at N = 10,000."""
         floor: dict[str, float] = read_record()["floor"]
         return floor
 
@@ -115,8 +116,7 @@ class Scorer:
 def _check(images: Tensor, at_least: int) -> None:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
         got = f"{getattr(images, 'dtype', '')} {list(getattr(images, 'shape', ()))}"
-        raise ValueError(
-            f"images must be a Tensor torch.uint8 [N, 28, 28], got {type(images).__name__} {got}"
-        )
+        kind = type(images).__name__
+        raise ValueError(f"images must be a Tensor torch.uint8 [N, 28, 28], got {kind} {got}")
     if len(images) < at_least:
         raise ValueError(f"images must be at least {at_least}, got {len(images)}")

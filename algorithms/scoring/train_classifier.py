@@ -1,8 +1,9 @@
-"""Train the scoring classifier and write `mnist_classifier.safetensors`: python -m algorithms.scoring.train_classifier
+"""Train the scoring classifier and write its weights: python -m algorithms.scoring.train_classifier
 
-AdamW with one cosine cycle, small random affine maps, an exponential moving average of the weights; plain cross-entropy, since label
-smoothing would bend the probabilities that `confidence` reads. The last 5,000 training digits are held out and are the only ones to judge a
-change of this recipe by; the test digits are looked at once, at the end. Run it on one thread for the same bits (OMP_NUM_THREADS=1).
+AdamW with one cosine cycle, small random affine maps, an exponential moving average of the weights. The loss is plain
+cross-entropy, since label smoothing would bend the probabilities that `confidence` reads. Judge a change of this
+recipe by the last 5,000 training digits, which are held out; test digits are scored once, at the end. One thread
+(OMP_NUM_THREADS=1) gives the same bits again.
 
 B batch, H height 28, W width 28, F features, C classes."""
 
@@ -28,7 +29,7 @@ EMA_DECAY = 0.998
 
 
 def augment(ink_BHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Return each image under its own affine map: rotated by at most 10 degrees, scaled by 10 %, sheared by 0.1, shifted by 2 pixels."""
+    """Return each image under a random map: at most 10 degrees, 10 % of scale, 0.1 of shear, 2 pixels of shift."""
     limit_6 = torch.tensor([10 * torch.pi / 180, 0.1, 0.1, 0.1, 2 / 14, 2 / 14])
     draw_B6 = (torch.rand(len(ink_BHW), 6, generator=generator) * 2 - 1) * limit_6
     angle_B, scale_x_B, scale_y_B, shear_B, shift_x_B, shift_y_B = draw_B6.unbind(dim=1)
@@ -42,7 +43,7 @@ def augment(ink_BHW: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train(images: Tensor, labels: Tensor, epochs: int, generator: torch.Generator) -> Classifier:
-    """Return the averaged network, batch norm folded, trained on uint8 images [N, 28, 28] and int64 labels [N]; prints a line an epoch."""
+    """Train on uint8 images [N, 28, 28] and int64 labels [N]; return the averaged network, batch norm folded."""
     network = Classifier(batch_norm=True)
     for layer in (*network.convs, network.head):
         nn.init.kaiming_normal_(layer.weight, generator=generator)
@@ -51,13 +52,11 @@ def train(images: Tensor, labels: Tensor, epochs: int, generator: torch.Generato
     averaged = AveragedModel(network, multi_avg_fn=ema, use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.02, fused=True)
     updates = epochs * (len(images) // BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=updates, pct_start=0.15
-    )
+    one_cycle = torch.optim.lr_scheduler.OneCycleLR
+    schedule = one_cycle(optimizer, LEARNING_RATE, total_steps=updates, pct_start=0.15)
     for epoch in range(epochs):
-        for index_B in torch.split(torch.randperm(len(images), generator=generator), BATCH_SIZE)[
-            : updates // epochs
-        ]:
+        order = torch.randperm(len(images), generator=generator)
+        for index_B in torch.split(order, BATCH_SIZE)[: updates // epochs]:
             ink_BHW = augment(images[index_B].float() / 255, generator)
             with torch.autocast("cpu", torch.bfloat16):
                 logits_BC = network(ink_BHW)[1]
@@ -73,7 +72,7 @@ def train(images: Tensor, labels: Tensor, epochs: int, generator: torch.Generato
 
 
 def scale_features(network: Classifier, factor: float) -> None:
-    """Multiply the features by a positive factor and leave the logits as they are: ReLU and the mean commute with it."""
+    """Multiply the features by a positive factor, and keep the logits. ReLU and the mean commute with it."""
     with torch.no_grad():
         for parameter in network.convs[-1].parameters():
             parameter.mul_(factor)
@@ -85,8 +84,8 @@ def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
     return float((embed(network, images)[1].argmax(dim=1) == labels).double().mean())
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Train, measure, write the file, print its record."""
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, mnist.MNIST]:
+    """Return the flags and all of MNIST."""
     parser = argparse.ArgumentParser(
         prog="python -m algorithms.scoring.train_classifier", description="Train the scoring classifier."
     )
@@ -108,15 +107,16 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(str(error))
     if digits.name != "mnist":
         parser.error("all 60,000 training digits are needed: run `make data` or give --data-dir")
+    return args, digits
 
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, measure, write the file, print its record."""
+    args, digits = parse(argv)
     arrays = (digits.train_images, digits.train_labels, digits.test_images, digits.test_labels)
     train_images, train_labels, test_images, test_labels = map(torch.tensor, arrays)
-    network = train(
-        train_images[:-NUM_HELD_OUT],
-        train_labels[:-NUM_HELD_OUT],
-        args.epochs,
-        torch.Generator().manual_seed(args.seed),
-    )
+    generator = torch.Generator().manual_seed(args.seed)
+    network = train(train_images[:-NUM_HELD_OUT], train_labels[:-NUM_HELD_OUT], args.epochs, generator)
     held_out_accuracy = accuracy(network, train_images[-NUM_HELD_OUT:], train_labels[-NUM_HELD_OUT:])
     print(f"held-out accuracy {held_out_accuracy:.4f}")
 
@@ -127,7 +127,8 @@ def main(argv: list[str] | None = None) -> None:
         "command": f"python -m algorithms.scoring.train_classifier --seed {args.seed} --epochs {args.epochs}",
         "seed": args.seed,
         "epochs": args.epochs,
-        "statistics": "mean and covariance (float64) of the features of the 60,000 training digits, scaled to a total variance of 100",
+        "statistics": "mean and covariance (float64) of the features of the 60,000 training digits, "
+        "scaled to a total variance of 100",
         "trained_on": len(train_images) - NUM_HELD_OUT,
         "held_out_accuracy": held_out_accuracy,
         "test_accuracy": accuracy(network, test_images, test_labels),
@@ -137,11 +138,8 @@ def main(argv: list[str] | None = None) -> None:
         "threads": torch.get_num_threads(),
     }
     tensors = {f"network.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(
-        tensors | {"statistics.mean": mean_F, "statistics.cov": cov_FF},
-        args.output,
-        metadata={"record": json.dumps(record)},
-    )
+    statistics = {"statistics.mean": mean_F, "statistics.cov": cov_FF}
+    save_file(tensors | statistics, args.output, metadata={"record": json.dumps(record)})
     args.output.chmod(0o644)  # safetensors writes 0600, which would travel into an installed package
     print(json.dumps(record, indent=2))
 

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,13 @@ from run_folders import line, make_run
 
 from algorithms import mnist
 from algorithms.cvae.options import CVAEOptions
-from algorithms.cvae.priors import NUM_CLASSES
 from algorithms.cvae.sampling import decode, noise, trained_network
-from algorithms.cvae.trainer import Trainer as CVAETrainer
+from algorithms.cvae.trainer import CVAETrainer
 from algorithms.gan.options import GANOptions
-from algorithms.gan.trainer import Trainer as GANTrainer
-from algorithms.generative import images
+from algorithms.gan.trainer import GANTrainer
+from algorithms.generative import CHECKPOINT_FILE, images
 from workflows import sample
+from workflows.programs import PROGRAMS, Program
 
 WHOLE = "".join(line(i, 9 - i) for i in (1, 2, 3, 4))  # fid 5 at its end
 BETTER = "".join(line(i, 6 - i) for i in (1, 2, 3, 4))  # fid 2 at its end
@@ -50,7 +52,7 @@ def make(folder: Path, program: str, digits: mnist.MNIST) -> Path:
         ("a_00000/checkpoint_000000", "a_00001/checkpoint_000002", "a_00001/checkpoint_000003")
     ):
         (run / checkpoint).mkdir()
-        torch.save(STATES[program](digits, seed), run / checkpoint / sample.CHECKPOINT_FILE)
+        torch.save(STATES[program](digits, seed), run / checkpoint / CHECKPOINT_FILE)
     shutil.copytree(run / "a_00000" / "checkpoint_000000", run / "a_00002" / "checkpoint_000000")
     return run
 
@@ -80,17 +82,6 @@ def drawn(run: Path, *flags: str) -> dict[str, np.ndarray]:
     assert sample.main([str(run), "--output", "out.npz", *flags]) == 0
     with np.load("out.npz") as arrays:
         return dict(arrays)
-
-
-def test_it_knows_what_the_modules_that_it_does_not_import_say() -> None:
-    from algorithms.generative import trainable
-
-    assert sample.CHECKPOINT_FILE == trainable.CHECKPOINT_FILE
-    assert (
-        {importlib.import_module(module).STEPS for module in sample.SAMPLING.values()}
-        == {NUM_CLASSES}
-        == {sample.ROW}
-    )
 
 
 def test_a_cvae_draws_the_digits_in_turn(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,7 +129,7 @@ def test_they_are_of_the_newest_checkpoint_of_the_best_trial_or_of_the_one_asked
     runs: dict[str, Path], program: str, digits: mnist.MNIST
 ) -> None:
     def expected(seed: int) -> np.ndarray:
-        samples = importlib.import_module(sample.SAMPLING[program]).samples
+        samples = importlib.import_module(PROGRAMS[program].draws).samples
         found: np.ndarray = samples(
             STATES[program](digits, seed), 4, None, 0, "cuda" if torch.cuda.is_available() else "cpu"
         )[0]
@@ -180,6 +171,31 @@ def test_a_png_is_a_grid_of_the_same_digits_ten_in_a_row(
         pixels = np.asarray(picture)
     np.testing.assert_array_equal(pixels[::2, ::2], images.grid(arrays["images"], 10))
     assert sorted(os.listdir()) == sorted(["out.npz", name])
+
+
+def test_a_third_model_is_sampled_by_its_row_alone(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = types.ModuleType("toy_sampling")
+
+    def samples(
+        state: dict[str, Any], num: int, digit: int | None, seed: int, device: str, layout: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.full(num, 3 if digit is None else digit)
+        return np.full((num, 28, 28), state["updates"] + seed, np.uint8), labels
+
+    toy.samples = samples  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "toy_sampling", toy)
+    row = Program("tune_toy", "search", draws="toy_sampling", metric="fid", metrics={"fid": "min"})
+    monkeypatch.setitem(PROGRAMS, "tune_toy", row)
+    shutil.copytree(runs["tune_gan"], tmp_path / "toy")
+    edit(tmp_path / "toy", program="tune_toy")
+    assert (drawn(Path("toy"), "--num", "2", "--seed", "7")["images"] == 7).all()
+    assert sample.main(["toy", "--digit", "4"]) == 2
+    assert "--digit must be left out for tune_toy, which has no labels" in capsys.readouterr().err
+    labelled = replace(row, metrics={"fid": "min", "conditional_accuracy": "max"})
+    monkeypatch.setitem(PROGRAMS, "tune_toy", labelled)
+    assert drawn(Path("toy"), "--num", "2", "--digit", "4")["labels"].tolist() == [4, 4]
 
 
 # Rows
@@ -278,7 +294,7 @@ def wrong(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path]) -> Pa
         shutil.rmtree(checkpoint)
     for state in (folder / "stateless").glob("experiment_state-*"):
         state.unlink()
-    newest = f"a_00001/checkpoint_000003/{sample.CHECKPOINT_FILE}"
+    newest = f"a_00001/checkpoint_000003/{CHECKPOINT_FILE}"
     (folder / "cut" / newest).write_bytes((gan / newest).read_bytes()[:-1000])
     (folder / "text" / newest).write_text("no checkpoint")
     (folder / "hollow" / newest).rename(folder / "hollow" / newest.replace("trainer", "other"))
@@ -294,17 +310,17 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
     ("argv", "words"),
     [
         ([], ["RUN_DIR"]),
-        (["{gan}", "--num", "0"], ["--num must be 1 to 100000, got 0"]),
-        (["{gan}", "--num", "1000000000"], ["--num must be 1 to 100000, got 1000000000"]),
+        (["{gan}", "--num", "0"], ["--num must be a whole number from 1 to 100000, got 0"]),
+        (["{gan}", "--num", "1000000000"], ["--num must be a whole number from 1 to 100000, got 1000000000"]),
         (["{gan}", "--num", "many"], ["--num", "'many'"]),
         (["{gan}", "--seed", "-1"], ["--seed must be at least 0 and below 2**32, got -1"]),
         (["{cvae}", "--digit", "10"], ["--digit must be 0 to 9, got 10"]),
         (["{cvae}", "--digit", "-1"], ["--digit must be 0 to 9, got -1"]),
-        (["{gan}", "--digit", "3"], ["--digit must be left out for tune_gan, which knows no labels, got 3"]),
-        (["{gan}", "--grid"], ["--grid must be left out for tune_gan, which knows no labels"]),
+        (["{gan}", "--digit", "3"], ["--digit must be left out for tune_gan, which has no labels, got 3"]),
+        (["{gan}", "--grid"], ["--grid must be left out for tune_gan, which has no labels"]),
         (
             ["{gan}", "--interpolate", "--digit", "0"],
-            ["--digit must be left out for tune_gan, which knows no labels, got 0"],
+            ["--digit must be left out for tune_gan, which has no labels, got 0"],
         ),
         (
             ["{gan}", "--interpolate", "--num", "5"],
@@ -318,7 +334,7 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
             ["{cvae}", "--grid", "--num", "23"],
             ["--num must be a multiple of 10 with --grid or --interpolate, got 23"],
         ),
-        (["{cvae}", "--grid", "--num", "0"], ["--num must be 1 to 100000, got 0"]),
+        (["{cvae}", "--grid", "--num", "0"], ["--num must be a whole number from 1 to 100000, got 0"]),
         (["{cvae}", "--grid", "--interpolate"], ["--grid excludes --interpolate"]),
         (
             ["{cvae}", "--grid", "--digit", "0"],
@@ -327,20 +343,26 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
         (["{cvae}", "--grid", "7"], ["7"]),
         (["{gan}", "--banana"], ["--banana"]),
         (["{gan}", "{cvae}"], ["tune_cvae"]),
-        (["{gan}", "--output", "digits.jpg"], ["--output must end in .png or .npz, got 'digits.jpg'"]),
-        (["{gan}", "--output", "digits"], ["--output must end in .png or .npz, got 'digits'"]),
-        (["{gan}", "--output", ".npz"], ["--output must end in .png or .npz, got '.npz'"]),
+        (
+            ["{gan}", "--output", "digits.jpg"],
+            ["--output must be a name that ends in .png or .npz, got 'digits.jpg'"],
+        ),
+        (
+            ["{gan}", "--output", "digits"],
+            ["--output must be a name that ends in .png or .npz, got 'digits'"],
+        ),
+        (["{gan}", "--output", ".npz"], ["--output must be a name that ends in .png or .npz, got '.npz'"]),
         (
             ["{gan}", "--output", "nowhere/a.png"],
-            ["--output must be a file in a folder that exists", "got 'nowhere/a.png'"],
+            ["--output must be a file in a folder that you may write to", "got 'nowhere/a.png'"],
         ),
         (
             ["{gan}", "--output", "{wrong}/file/a.png"],
-            ["--output must be a file in a folder that exists", "file/a.png'"],
+            ["--output must be a file in a folder that you may write to", "file/a.png'"],
         ),
         (
             ["{gan}", "--output", "{wrong}/taken.png"],
-            ["--output must be a file in a folder that exists", "taken.png'"],
+            ["--output must be a file in a folder that you may write to", "taken.png'"],
         ),
         (["{gan}", "--output", "x" * 300 + ".png"], ["can't be written: File name too long"]),
         (["{wrong}/nowhere"], ["RUN_DIR must be a run folder, with a run.json, got", "nowhere'"]),
@@ -351,7 +373,7 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
         (["{wrong}/bare"], ["bare can't be read; is its run.json broken? (KeyError: 'metric')"]),
         (
             ["{wrong}/dqn"],
-            ["dqn is a run of train_dqn, which makes no images; sample.py knows tune_gan, tune_cvae"],
+            ["dqn is a run of train_dqn, which draws no digits; tune_gan, tune_cvae do"],
         ),
         (["{gan}", "--trial", "00009"], [f"--trial '00009' fits none {READY}"]),
         (["{gan}", "--trial", "a_00003"], [f"--trial 'a_00003' fits none {READY}"]),
@@ -430,7 +452,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_anything_is_loade
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     assert sample.main(["no run folder, which is looked at later"]) == 2
     assert (
-        "--output must be a file in a folder that exists and may be written to, got 'samples.png'"
+        "--output must be a file in a folder that you may write to, got 'samples.png'"
         in capsys.readouterr().err
     )
 

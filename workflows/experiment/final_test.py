@@ -35,7 +35,7 @@ def run(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> None:
         raise FileNotFoundError(f"trial {best['trial_id']} has no checkpoint")
     import torch
 
-    from algorithms.generative.trainable import CHECKPOINT_FILE
+    from algorithms.generative import CHECKPOINT_FILE
 
     state = torch.load(Path(best["checkpoint"]) / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
     with console.progress(

@@ -95,7 +95,7 @@ class Search:
     program: str
     """The workflow's name: tune_gan."""
     trainer: str
-    """`module:class` of a `algorithms.generative.trainable.Trainer`."""
+    """`module:class` of a `algorithms.generative.trainer.GenerativeTrainer`."""
     preset: Any
     """The model's options: the baseline, and what the search space leaves alone; `num_train(num_digits)` says how many train it."""
     space: Callable[[], dict[str, Any]]

@@ -16,7 +16,7 @@ from algorithms.cvae.likelihood import binarise, bounds, measure, negative_log_l
 from algorithms.cvae.options import CVAEOptions
 from algorithms.cvae.priors import FlowPrior, GaussianPrior
 from algorithms.cvae.sampling import draw, manifold, samples, trained_network
-from algorithms.cvae.trainer import METRICS, Trainer
+from algorithms.cvae.trainer import CVAETrainer
 from algorithms.divergence import TrainingDiverged
 
 SMALL = CVAEOptions(
@@ -26,12 +26,12 @@ CONV = replace(SMALL, architecture="conv", width=32, depth=1)
 CPU = torch.device("cpu")
 
 
-def weights(trainer: Trainer, part: str = "network") -> torch.Tensor:
+def weights(trainer: CVAETrainer, part: str = "network") -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in trainer.state_dict()[part].values()])
 
 
-def trained(options: CVAEOptions, data: mnist.MNIST, num_updates: int = 3, seed: int = 0) -> Trainer:
-    trainer = Trainer(options, data, seed=seed)
+def trained(options: CVAEOptions, data: mnist.MNIST, num_updates: int = 3, seed: int = 0) -> CVAETrainer:
+    trainer = CVAETrainer(options, data, seed=seed)
     trainer.train(num_updates)
     return trainer
 
@@ -54,13 +54,13 @@ def test_a_seed_fixes_everything_and_another_seed_changes_it(digits: mnist.MNIST
 
 
 def test_training_in_pieces_is_training_at_once(digits: mnist.MNIST) -> None:
-    pieces = Trainer(SMALL, digits)
+    pieces = CVAETrainer(SMALL, digits)
     metrics = [pieces.train(num) for num in (1, 2, 1)]
-    whole = Trainer(SMALL, digits)
+    whole = CVAETrainer(SMALL, digits)
     overall = whole.train(4)
     assert torch.equal(weights(pieces), weights(whole))
     assert pieces.updates == whole.updates == 4
-    for name in METRICS:
+    for name in CVAETrainer.metrics:
         assert overall[name] == pytest.approx(
             (metrics[0][name] + 2 * metrics[1][name] + metrics[2][name]) / 4, rel=1e-5
         )
@@ -96,15 +96,15 @@ def test_an_updates_gradient_is_that_of_the_bound(digits: mnist.MNIST, prior: An
         replace(SMALL, prior=prior, binarisation="dynamic", beta=0.5),
         replace(SMALL, prior=prior, num_importance_samples=3),
     ):
-        trainer, replay = Trainer(options, digits), Trainer(options, digits)
+        trainer, replay = CVAETrainer(options, digits), CVAETrainer(options, digits)
         for each in (trainer, replay):  # no identity any more
-            for parameter in each._network.prior.parameters():
+            for parameter in each.network.prior.parameters():
                 torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(0))
         metrics = trainer.train(1)
-        network, index = replay._network, replay._minibatches.next()
-        pixels, label = replay._digits[index].float() / 255, replay._labels[index]
+        network, index = replay.network, replay.minibatches.next()
+        pixels, label = replay.grey[index].float() / 255, replay.labels[index]
         if options.binarisation == "dynamic":  # one draw, for encoder and likelihood alike
-            pixels = (torch.rand(pixels.shape, generator=replay._noise_generator) < pixels).float()
+            pixels = (torch.rand(pixels.shape, generator=replay.noise_generator) < pixels).float()
         mean, log_var = network.posterior(pixels, label)
         q = torch.distributions.Normal(mean, (log_var / 2).exp())
         p = (
@@ -112,7 +112,7 @@ def test_an_updates_gradient_is_that_of_the_bound(digits: mnist.MNIST, prior: An
             if isinstance(network.prior, FlowPrior)
             else torch.distributions.Normal(*_moments(network.prior, label))
         )
-        noise = torch.randn(options.num_importance_samples, 16, 3, generator=replay._noise_generator)
+        noise = torch.randn(options.num_importance_samples, 16, 3, generator=replay.noise_generator)
         log_weights, log_likelihoods = [], []
         for k in range(options.num_importance_samples):
             z = mean + q.scale * noise[k]
@@ -135,7 +135,7 @@ def test_an_updates_gradient_is_that_of_the_bound(digits: mnist.MNIST, prior: An
             -torch.stack(log_likelihoods).mean().item(), rel=1e-5
         )
         assert metrics["train_kl"] == pytest.approx(kl.mean().item(), rel=1e-4)
-        for parameter, by_hand in zip(trainer._network.parameters(), expected, strict=True):
+        for parameter, by_hand in zip(trainer.network.parameters(), expected, strict=True):
             torch.testing.assert_close(parameter.grad, by_hand, rtol=1e-2, atol=2e-3)
 
 
@@ -150,17 +150,17 @@ def _log_mean(log_weights: list[torch.Tensor]) -> torch.Tensor:
 
 
 def test_beta_rises_evenly_to_its_value(digits: mnist.MNIST) -> None:
-    trainer = Trainer(replace(SMALL, beta=2.0, beta_warmup_updates=4), digits)
+    trainer = CVAETrainer(replace(SMALL, beta=2.0, beta_warmup_updates=4), digits)
     betas = []
     for _ in range(6):
         betas.append(trainer._beta())
         trainer.train(1)
     assert betas == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert Trainer(SMALL, digits)._beta() == 1.0
+    assert CVAETrainer(SMALL, digits)._beta() == 1.0
 
 
 def test_the_averaged_network_is_the_average_by_hand(digits: mnist.MNIST) -> None:
-    trainer = Trainer(
+    trainer = CVAETrainer(
         replace(SMALL, ema_decay=0.25), digits
     )  # the warm-up has 2/11 at the first update, 3/12 at the second, more at the third
     average = weights(trainer)
@@ -205,8 +205,8 @@ def test_training_never_sees_a_held_out_digit_nor_a_test_digit(digits: mnist.MNI
     assert not torch.equal(weights(trainers["as is"]), weights(trainers["start"]))
     scores = {name: trainer.evaluate(20)["elbo"] for name, trainer in trainers.items()}
     assert scores["end"] != scores["as is"]
-    untrained = Trainer(SMALL, spoilt_start)
-    assert untrained.evaluate(20) == Trainer(SMALL, digits).evaluate(20)
+    untrained = CVAETrainer(SMALL, spoilt_start)
+    assert untrained.evaluate(20) == CVAETrainer(SMALL, digits).evaluate(20)
 
 
 def test_an_evaluation_has_every_metric_and_is_the_same_each_time(digits: mnist.MNIST) -> None:
@@ -225,12 +225,12 @@ def test_an_evaluation_has_every_metric_and_is_the_same_each_time(digits: mnist.
 
 def test_conditional_accuracy_is_the_share_read_as_asked(digits: mnist.MNIST) -> None:
     """Real digits, under labels of which exactly a quarter are wrong."""
-    trainer = Trainer(SMALL, digits)
+    trainer = CVAETrainer(SMALL, digits)
     images = torch.from_numpy(digits.test_images[:400].copy())
-    read = trainer._scorer.predict(images)
+    read = trainer.scorer.predict(images)
     asked = torch.where(torch.arange(400) % 4 == 0, (read + 1) % 10, read)
-    assert trainer._scorer.score(images, asked)["conditional_accuracy"] == 0.75
-    assert "conditional_accuracy" not in trainer._scorer.score(images)
+    assert trainer.scorer.score(images, asked)["conditional_accuracy"] == 0.75
+    assert "conditional_accuracy" not in trainer.scorer.score(images)
 
 
 def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIST) -> None:
@@ -241,7 +241,7 @@ def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIS
     assert np.array_equal(pictures["samples"], trainer.pictures()["samples"])
     one = 8 * 29 + 1
     assert pictures["manifold"].shape == (2 * (one + 8) + 8, 5 * (one + 8) + 8)
-    assert "manifold" not in Trainer(SMALL, digits).pictures()
+    assert "manifold" not in CVAETrainer(SMALL, digits).pictures()
 
     pairs = pictures["samples"][:, samples_width + 14 :]
     held_out = digits.train_images[-833:][digits.train_labels[-833:] == 7]
@@ -250,20 +250,20 @@ def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIS
     )
 
     with torch.no_grad():  # a decoder that passes z through, and knows no label: every row is then the same, every column another z
-        decoder = trainer._network.decoder
+        decoder = trainer.network.decoder
         for parameter in decoder.parameters():
             parameter.zero_()
         decoder.first.linear.weight[:2] = torch.eye(2)
         decoder.rest[1].weight[:2, :2] = torch.eye(2)
         decoder.rest[3].weight[:, :2] = 1.0
-        trainer._network.prior.parameters_of_label.weight.zero_()  # type: ignore[union-attr]
+        trainer.network.prior.parameters_of_label.weight.zero_()  # type: ignore[union-attr]
     rows = trainer.pictures()["samples"][1:, 1:samples_width].reshape(10, 29, 10, 29)[:, :28, :, :28]
     assert (rows == rows[:1]).all()
     assert len(np.unique(rows[0, 0, :, 0])) > 3
 
 
 def test_the_manifold_lies_evenly_over_the_priors_quantiles() -> None:
-    network = Trainer(replace(SMALL, latent_size=2), mnist.load("mnist-10k"))._network
+    network = CVAETrainer(replace(SMALL, latent_size=2), mnist.load("mnist-10k")).network
     seen: list[torch.Tensor] = []
     network.logits = lambda z, label: (seen.append(z), torch.zeros(len(z), 784))[1]  # type: ignore[method-assign, assignment]
     assert manifold(network, 4, CPU).shape == (10, 4, 4, 28, 28)
@@ -287,7 +287,9 @@ def test_samples_are_pictures_of_the_labels_asked_for(digits: mnist.MNIST) -> No
 
 
 def test_a_learned_prior_shifts_and_scales_what_is_drawn() -> None:
-    network = trained_network(Trainer(replace(SMALL, prior="learned"), mnist.load("mnist-10k")).state_dict())
+    network = trained_network(
+        CVAETrainer(replace(SMALL, prior="learned"), mnist.load("mnist-10k")).state_dict()
+    )
     seen: list[torch.Tensor] = []
     network.logits = lambda z, label: (seen.append(z), torch.zeros(len(z), 784))[1]  # type: ignore[method-assign, assignment]
     assert isinstance(network.prior, GaussianPrior)
@@ -304,7 +306,7 @@ def test_the_likelihood_is_the_same_in_chunks_of_any_size(
     digits: mnist.MNIST, options: CVAEOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More draws than fit at a time, or fewer: with a posterior that is the prior and a decoder that ignores z there is nothing random."""
-    network = trained_network(Trainer(options, digits).state_dict())
+    network = trained_network(CVAETrainer(options, digits).state_dict())
     for parameter in network.parameters():
         parameter.zero_()
     grey, label = (
@@ -332,7 +334,7 @@ def test_the_likelihood_is_the_same_in_chunks_of_any_size(
 
 
 def test_no_more_draws_are_decoded_at_a_time_than_memory_holds(digits: mnist.MNIST) -> None:
-    network = trained_network(Trainer(SMALL, digits).state_dict())
+    network = trained_network(CVAETrainer(SMALL, digits).state_dict())
     rows: list[int] = []
     network.decoder.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
     grey, label = (
@@ -376,13 +378,13 @@ def test_what_is_measured_on_test_digits_has_its_standard_error(digits: mnist.MN
 
 def test_the_digits_stay_where_they_are(digits: mnist.MNIST) -> None:
     """Resident means: not a copy, and still uint8. Read-only memory, as Ray's, will do."""
-    trainer = Trainer(SMALL, digits)
-    assert trainer._digits.data_ptr() == digits.train_images.ctypes.data
-    assert trainer._labels.data_ptr() == digits.train_labels.ctypes.data
+    trainer = CVAETrainer(SMALL, digits)
+    assert trainer.grey.data_ptr() == digits.train_images.ctypes.data
+    assert trainer.labels.data_ptr() == digits.train_labels.ctypes.data
 
 
 def test_a_diverging_run_ends_at_once(digits: mnist.MNIST) -> None:
-    trainer = Trainer(replace(SMALL, lr=1e30), digits)
+    trainer = CVAETrainer(replace(SMALL, lr=1e30), digits)
     with pytest.raises(
         TrainingDiverged, match=r"train_(objective|reconstruction|kl) became (nan|-?inf) at update \d+"
     ):
@@ -394,11 +396,11 @@ CONTINUE = """
     import sys, torch
     from algorithms import mnist
     from algorithms.cvae.options import CVAEOptions
-    from algorithms.cvae.trainer import Trainer
+    from algorithms.cvae.trainer import CVAETrainer
 
     torch.set_num_threads(1)
     state = torch.load(sys.argv[1], weights_only=True)
-    trainer = Trainer(CVAEOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)  # the seed comes from the state, not from here
+    trainer = CVAETrainer(CVAEOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)  # the seed comes from the state, not from here
     trainer.load_state_dict(state)
     trainer.train(200 - trainer.updates)
     torch.save(trainer.state_dict(), sys.argv[2])
@@ -461,7 +463,7 @@ def test_it_learns(digits: mnist.MNIST, options: CVAEOptions, seed: int, least_a
 
     Measured: MLP, seeds 0 to 2, nll 111 to 113 and accuracy 0.50 to 0.53; convolutional, seeds 0 and 1, 108 to 111 and 0.94.
     """
-    trainer = Trainer(options, digits, seed=seed)
+    trainer = CVAETrainer(options, digits, seed=seed)
     trainer.train(1000)
     metrics = trainer.evaluate(1000)
     assert metrics["nll"] < 118

@@ -13,19 +13,24 @@ from algorithms import mnist
 from algorithms.divergence import TrainingDiverged
 from algorithms.gan.options import GANOptions
 from algorithms.gan.sampling import noise
-from algorithms.gan.trainer import METRICS, Trainer
+from algorithms.gan.trainer import GANTrainer
 
 SMALL = GANOptions(width=4, latent_size=8, batch_size=16, precision="fp32")
 
 
-def weights(trainer: Trainer, part: str = "generator") -> torch.Tensor:
+def weights(trainer: GANTrainer, part: str = "generator") -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in trainer.state_dict()[part].values()])
 
 
-def trained(options: GANOptions, data: mnist.MNIST, num_updates: int = 3, seed: int = 0) -> Trainer:
-    trainer = Trainer(options, data, seed=seed)
+def trained(options: GANOptions, data: mnist.MNIST, num_updates: int = 3, seed: int = 0) -> GANTrainer:
+    trainer = GANTrainer(options, data, seed=seed)
     trainer.train(num_updates)
     return trainer
+
+
+def sampled(trainer: GANTrainer, num: int = 5) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return trainer.sample(trainer.averaged_network, num, generator)[0]
 
 
 def test_a_seed_fixes_everything_and_another_seed_changes_it(digits: mnist.MNIST) -> None:
@@ -34,8 +39,7 @@ def test_a_seed_fixes_everything_and_another_seed_changes_it(digits: mnist.MNIST
     assert torch.equal(weights(first), weights(again))
     assert torch.equal(weights(first, "discriminator"), weights(again, "discriminator"))
     assert not torch.equal(weights(first), weights(other))
-    generator = torch.Generator().manual_seed(0)
-    assert torch.equal(first.sample(5, generator), again.sample(5, generator.manual_seed(0)))
+    assert torch.equal(sampled(first), sampled(again))
     torch.set_rng_state(before)
     trained(SMALL, digits)
     torch.rand(7)
@@ -45,13 +49,13 @@ def test_a_seed_fixes_everything_and_another_seed_changes_it(digits: mnist.MNIST
 
 
 def test_training_in_pieces_is_training_at_once(digits: mnist.MNIST) -> None:
-    pieces = Trainer(SMALL, digits)
+    pieces = GANTrainer(SMALL, digits)
     metrics = [pieces.train(num) for num in (1, 2, 1)]
-    whole = Trainer(SMALL, digits)
+    whole = GANTrainer(SMALL, digits)
     overall = whole.train(4)
     assert torch.equal(weights(pieces), weights(whole))
     assert pieces.updates == whole.updates == 4
-    for name in METRICS:
+    for name in GANTrainer.metrics:
         assert overall[name] == pytest.approx(
             (metrics[0][name] + 2 * metrics[1][name] + metrics[2][name]) / 4, rel=1e-5
         )
@@ -80,7 +84,7 @@ def test_the_averaged_generator_is_the_average_by_hand(digits: mnist.MNIST) -> N
     options = replace(
         SMALL, ema_decay=0.25
     )  # the warm-up has 2/11 at the first update, 3/12 at the second, more at the third
-    trainer = Trainer(options, digits)
+    trainer = GANTrainer(options, digits)
     average = weights(trainer)
     for update in (1, 2, 3):
         trainer.train(1)
@@ -108,28 +112,28 @@ def test_without_averaging_samples_come_from_the_generator_itself(digits: mnist.
 
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(digits: mnist.MNIST) -> None:
     """Its gradients after an update are those of its own loss: recomputing them from scratch gives the same numbers."""
-    trainer = Trainer(SMALL, digits)
+    trainer = GANTrainer(SMALL, digits)
     trainer.train(1)
     gradients = [
         parameter.grad.clone()
-        for parameter in trainer._discriminator.parameters()
+        for parameter in trainer.discriminator.parameters()
         if parameter.grad is not None
     ]
-    assert len(gradients) == len(list(trainer._discriminator.parameters()))
+    assert len(gradients) == len(list(trainer.discriminator.parameters()))
 
-    replay = Trainer(SMALL, digits)
-    real = replay._digits[replay._minibatches.next()].unsqueeze(1) / 127.5 - 1
-    fake = replay._generator(noise(len(real), SMALL.latent_size, replay._noise_generator)).detach()
-    real_loss = -torch.log(torch.sigmoid(replay._discriminator(real))).mean()
-    fake_loss = -torch.log(1 - torch.sigmoid(replay._discriminator(fake))).mean()
-    expected = torch.autograd.grad(real_loss + fake_loss, list(replay._discriminator.parameters()))
+    replay = GANTrainer(SMALL, digits)
+    real = replay.digits[replay.minibatches.next()].unsqueeze(1) / 127.5 - 1
+    fake = replay.generator(noise(len(real), SMALL.latent_size, replay.noise_generator)).detach()
+    real_loss = -torch.log(torch.sigmoid(replay.discriminator(real))).mean()
+    fake_loss = -torch.log(1 - torch.sigmoid(replay.discriminator(fake))).mean()
+    expected = torch.autograd.grad(real_loss + fake_loss, list(replay.discriminator.parameters()))
     for gradient, by_hand in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, by_hand, rtol=1e-4, atol=1e-6)
 
 
 def test_samples_are_pictures(digits: mnist.MNIST) -> None:
     trainer = trained(SMALL, digits)
-    images = trainer.sample(1003, torch.Generator().manual_seed(0))  # more than one chunk
+    images = sampled(trainer, 1003)  # more than one chunk
     assert images.shape == (1003, 28, 28)
     assert images.dtype == torch.uint8
     assert len(torch.unique(images)) > 20
@@ -142,11 +146,11 @@ def test_samples_are_pictures(digits: mnist.MNIST) -> None:
 def test_the_digits_stay_where_they_are(digits: mnist.MNIST) -> None:
     """Resident means: not a copy, and still uint8. Read-only memory, as Ray's, will do."""
     assert not digits.train_images.flags.writeable
-    assert Trainer(SMALL, digits)._digits.data_ptr() == digits.train_images.ctypes.data
+    assert GANTrainer(SMALL, digits).digits.data_ptr() == digits.train_images.ctypes.data
 
 
 def test_a_diverging_run_ends_at_once(digits: mnist.MNIST) -> None:
-    trainer = Trainer(replace(SMALL, generator_lr=1e30), digits)
+    trainer = GANTrainer(replace(SMALL, generator_lr=1e30), digits)
     with pytest.raises(
         TrainingDiverged, match=r"(generator|discriminator)_loss became (nan|inf) at update \d+"
     ):
@@ -158,18 +162,18 @@ def test_a_batch_larger_than_the_data_is_refused(digits: mnist.MNIST) -> None:
     with pytest.raises(
         ValueError, match=r"batch_size must be at most the number of training digits \(10000\), got 10001"
     ):
-        Trainer(replace(SMALL, batch_size=10_001), digits)
+        GANTrainer(replace(SMALL, batch_size=10_001), digits)
 
 
 CONTINUE = """
     import sys, torch
     from algorithms import mnist
     from algorithms.gan.options import GANOptions
-    from algorithms.gan.trainer import Trainer
+    from algorithms.gan.trainer import GANTrainer
 
     torch.set_num_threads(1)
     state = torch.load(sys.argv[1], weights_only=True)
-    trainer = Trainer(GANOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)  # the seed comes from the state, not from here
+    trainer = GANTrainer(GANOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)  # the seed comes from the state, not from here
     trainer.load_state_dict(state)
     trainer.train(200 - trainer.updates)
     torch.save(trainer.state_dict(), sys.argv[2])
@@ -211,7 +215,7 @@ def test_a_run_continued_in_a_new_process_is_bit_identical(digits: mnist.MNIST, 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_learns(digits: mnist.MNIST, seed: int) -> None:
     """A quarter of the homework's width, trained for half a minute, leaves most of the way to real digits behind."""
-    trainer = Trainer(GANOptions(width=8, ema_decay=0.98), digits, seed=seed)
+    trainer = GANTrainer(GANOptions(width=8, ema_decay=0.98), digits, seed=seed)
     before = trainer.evaluate(1000)
     trainer.train(600)
     after = trainer.evaluate(1000)

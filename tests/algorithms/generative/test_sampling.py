@@ -12,11 +12,11 @@ from torch import Tensor
 from algorithms import mnist
 from algorithms.cvae import sampling as cvae
 from algorithms.cvae.options import CVAEOptions
-from algorithms.cvae.trainer import Trainer as CVAETrainer
+from algorithms.cvae.trainer import CVAETrainer
 from algorithms.gan import sampling as gan
 from algorithms.gan.options import GANOptions
-from algorithms.gan.trainer import Trainer as GANTrainer
-from algorithms.generative.walks import spherical, spherical_of_uniform
+from algorithms.gan.trainer import GANTrainer
+from algorithms.generative.sampling import spherical, spherical_of_uniform
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -199,12 +199,13 @@ def test_wrong_plans_are_refused() -> None:
     for layout, num in (("circle", 100), ("grid", 23), ("interpolation", 23)):
         with pytest.raises(
             ValueError,
-            match=f"layout must be draws, or of a multiple of ten digits .*got '{layout}' of {num}",
+            match=f"layout must be draws, or with a multiple of 10 digits grid or interpolation, got '{layout}' with {num}",
         ):
             cvae.plan(layout, num, 4, seeded())
     for layout, num in (("circle", 100), ("grid", 100), ("interpolation", 23)):
         with pytest.raises(
-            ValueError, match=f"layout must be draws, or of a multiple of 10 .*got '{layout}' of {num}"
+            ValueError,
+            match=f"layout must be draws, or with a multiple of 10 digits interpolation, got '{layout}' with {num}",
         ):
             gan.plan(layout, num, 4, seeded())
 
@@ -232,7 +233,7 @@ def test_what_a_gan_draws_is_generated_from_the_plan(digits: mnist.MNIST) -> Non
     trainer.train(3)
     images, labels = gan.samples(trainer.state_dict(), 20, None, 5, layout="interpolation")
     assert labels is None
-    network = trainer._averaged_generator
+    network = trainer.averaged_network
     np.testing.assert_array_equal(
         images, gan.draw(network, gan.plan("interpolation", 20, 8, seeded(5)), "fp32").numpy()
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from algorithms import mnist
+from algorithms.mnist.files import FILES
 from algorithms.scoring import Scorer, train_classifier
 from algorithms.scoring.classifier import CHUNK, WEIGHTS, Classifier, embed, load, read_record
 from algorithms.scoring.metrics import (
@@ -25,7 +26,7 @@ from algorithms.scoring.metrics import (
 )
 
 NAMES = ["fid_mnist", "classifier_score", "class_balance", "confidence"]
-have_full_mnist = all((mnist.cache_dir() / name).is_file() for name in mnist.FILES)
+have_full_mnist = all((mnist.cache_dir() / name).is_file() for name in FILES)
 
 
 @pytest.fixture(scope="module")
