@@ -18,7 +18,7 @@ BLOCKS = [
 TRIED = (
     "algo.save_to_path",
     "load_trials",
-    'torch.save(trainer.state_dict(), "gan.pt")',
+    'torch.save(state, "gan.pt")',
     "REINFORCEConfig",
     "class Corridor",
     "class MyModule",
