@@ -126,6 +126,25 @@ def test_the_guide_names_no_flag_that_is_not_there(capsys: pytest.CaptureFixture
     assert named - known == {"--help"} - known
 
 
+def test_every_test_that_the_theory_names_exists() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", TEXTS["theory.md"])) - {
+        "test_theory",
+        "test_priors",
+        "test_exact",
+    }
+    assert len(named) > 40
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+
+
+def test_every_file_in_backticks_exists() -> None:
+    """Paths from the root, such as `algorithms/rl/config.py`; the walks of CONTRIBUTING name files to be made."""
+    tops = r"(?:algorithms|workflows|tests|benchmarks|docs)"
+    for name, text in TEXTS.items():
+        for path in re.findall(rf"`({tops}/[\w/.-]+\.(?:py|md|json|png|yaml))`", text):
+            assert "toy" in path or (ROOT / path).exists(), (name, path)
+
+
 def test_every_benchmark_in_a_command_has_its_flags() -> None:
     commands = re.findall(r"python benchmarks/(\w+)\.py([^`#\n]*)", "\n".join(TEXTS.values()))
     assert commands
