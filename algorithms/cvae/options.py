@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.generative.precision import PRECISIONS, Precision
+from algorithms.generative.options import GenerativeOptions
 
 Architecture = Literal["mlp", "conv"]
 Prior = Literal["standard", "learned", "flow"]
@@ -13,7 +13,7 @@ VALIDATION_SHARE = 12
 
 
 @dataclass(frozen=True)
-class CVAEOptions:
+class CVAEOptions(GenerativeOptions):
     """Hyperparameters of one conditional VAE; the defaults are the homework's preset.
 
     Raises ValueError, naming the value, when one is out of its range or two exclude each other.
@@ -43,20 +43,15 @@ class CVAEOptions:
     """Updates over which that weight rises evenly from 0 to beta."""
     num_importance_samples: int = 1
     """Draws of z per digit in the training objective: 1 is the ELBO, more the importance-weighted bound, which has no beta."""
-    ema_decay: float = 0.0
-    """Decay per update of the averaged weights, which are the ones that are scored and sampled; 0 is no averaging."""
-    precision: Precision = "auto"
-    """auto: bf16 where the device multiplies it natively, else fp32."""
     num_nll_samples: int = 50
     """Draws of z per digit for `nll` at every report."""
     num_nll_digits: int = 200
     """Validation digits for `nll` at every report."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in (
-            "latent_size",
             "depth",
-            "batch_size",
             "num_importance_samples",
             "num_nll_samples",
             "num_nll_digits",
@@ -68,7 +63,6 @@ class CVAEOptions:
             ("architecture", get_args(Architecture)),
             ("prior", get_args(Prior)),
             ("binarisation", get_args(Binarisation)),
-            ("precision", PRECISIONS),
         ):
             _require(
                 getattr(self, name) in allowed,
@@ -82,7 +76,6 @@ class CVAEOptions:
             raise ValueError("prior flow excludes latent_size 1: its couplings need two units")
         _require(0 < self.lr < float("inf"), "lr", "must be a positive number", self.lr)
         _require(0 <= self.beta < float("inf"), "beta", "must be at least 0 and finite", self.beta)
-        _require(0 <= self.ema_decay < 1, "ema_decay", "must be at least 0 and below 1", self.ema_decay)
         if self.num_importance_samples > 1 and (self.beta != 1 or self.beta_warmup_updates):
             raise ValueError(
                 f"num_importance_samples {self.num_importance_samples} excludes beta {self.beta:g} and beta_warmup_updates "
@@ -108,14 +101,7 @@ class CVAEOptions:
             f"must be at most {rest} (the validation digits)",
             self.num_nll_digits,
         )
-        num_train = self.num_train_digits or most
-        _require(
-            self.batch_size <= num_train,
-            "batch_size",
-            f"must be at most the number of digits trained on ({num_train})",
-            self.batch_size,
-        )
-        return num_train
+        return super().num_train(self.num_train_digits or most)
 
 
 def _require(condition: bool, name: str, rule: str, value: object) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from algorithms.generative.precision import PRECISIONS, Precision
+from algorithms.generative.options import GenerativeOptions
 
 Loss = Literal["non_saturating"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
@@ -11,7 +11,7 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 
 @dataclass(frozen=True)
-class GANOptions:
+class GANOptions(GenerativeOptions):
     """Hyperparameters of one DCGAN; the defaults are the homework's preset.
 
     Raises ValueError, naming the value, when one is out of its range.
@@ -35,15 +35,11 @@ class GANOptions:
     """Which pair of losses: non_saturating (Goodfellow+ 2014)."""
     label_smoothing: float = 0.0
     """One-sided: real digits get the target 1 - label_smoothing, fakes keep 0."""
-    ema_decay: float = 0.0
-    """Decay per update of the averaged generator, from which samples are drawn; 0 is no averaging."""
-    precision: Precision = "auto"
-    """auto: bf16 where the device multiplies it natively, else fp32."""
 
     def __post_init__(self) -> None:
-        for name in ("latent_size", "width", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, got {self.width}")
         if self.batch_size < 2:
             raise ValueError(
                 f"batch_size must be at least 2 (batch normalisation needs a spread), got {self.batch_size}"
@@ -51,20 +47,10 @@ class GANOptions:
         for name in ("generator_lr", "discriminator_lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
-        for name in ("beta1", "beta2", "ema_decay"):
+        for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing must be at least 0 and below 0.5, got {self.label_smoothing}")
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-
-    def num_train(self, num_digits: int) -> int:
-        """Return how many of `num_digits` training digits it is trained on: all. Raises ValueError where they are too few for a batch."""
-        if self.batch_size > num_digits:
-            raise ValueError(
-                f"batch_size must be at most the number of training digits ({num_digits}), got {self.batch_size}"
-            )
-        return num_digits

@@ -1,14 +1,8 @@
 """Which number format the networks multiply in."""
 
-from __future__ import annotations
+import torch
 
-from typing import TYPE_CHECKING, Literal, get_args
-
-if TYPE_CHECKING:
-    import torch
-
-Precision = Literal["auto", "bf16", "fp32"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+from algorithms.generative.options import PRECISIONS
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -18,8 +12,6 @@ def choose_precision(precision: str, device: torch.device) -> str:
     newer on a GPU. There an update takes about half as long (measured on AVX512-BF16). Elsewhere bf16 is
     emulated and slower, so "auto" is fp32. Weights, optimizer states and losses are always fp32.
     """
-    import torch
-
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision != "auto":
@@ -34,6 +26,4 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the context in which networks multiply in `precision`, "bf16" or "fp32"."""
-    import torch
-
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -160,7 +160,7 @@ def test_a_diverging_run_ends_at_once(digits: mnist.MNIST) -> None:
 
 def test_a_batch_larger_than_the_data_is_refused(digits: mnist.MNIST) -> None:
     with pytest.raises(
-        ValueError, match=r"batch_size must be at most the number of training digits \(10000\), got 10001"
+        ValueError, match=r"batch_size must be at most the number of digits trained on \(10000\), got 10001"
     ):
         GANTrainer(replace(SMALL, batch_size=10_001), digits)
 

@@ -18,6 +18,8 @@ from algorithms.generative.trainer import GenerativeTrainer, average_into, step
 
 @dataclass(frozen=True)
 class MeanOptions(GenerativeOptions):
+    latent_size: int = 1
+    batch_size: int = 16
     lr: float = 0.5
 
 
@@ -65,7 +67,7 @@ def own_data(level: int, num: int = 64) -> OwnData:
 
 
 def test_a_third_model_trains_on_data_of_its_own() -> None:
-    trainer = MeanTrainer(MeanOptions(batch_size=16), own_data(51))
+    trainer = MeanTrainer(MeanOptions(), own_data(51))
     first = trainer.train(1)["loss"]
     assert trainer.train(20)["loss"] < first
     assert trainer.updates == 21
@@ -73,7 +75,7 @@ def test_a_third_model_trains_on_data_of_its_own() -> None:
 
 
 def test_scores_and_pictures_come_before_any_training_too_and_repeat(digits: mnist.MNIST) -> None:
-    trainer = MeanTrainer(MeanOptions(batch_size=16), digits)
+    trainer = MeanTrainer(MeanOptions(), digits)
     page = trainer.pictures()["samples"]
     assert (page.shape, page.dtype) == ((8 * 29 + 1, 8 * 29 + 1), np.uint8)
     assert np.array_equal(page, trainer.pictures()["samples"])
@@ -88,11 +90,16 @@ def test_a_seed_gives_the_weights_and_the_order_of_digits(digits: mnist.MNIST) -
     assert not torch.equal(batches[0], batches[2])
 
 
+def test_a_batch_larger_than_the_data_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"batch_size must be at most .* \(9\), got 16"):
+        MeanTrainer(MeanOptions(), own_data(51, num=9))
+
+
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_a_checkpoint_loads_without_running_code_and_continues_exactly(
     digits: mnist.MNIST, tmp_path: Path, ema_decay: float
 ) -> None:
-    options = MeanOptions(batch_size=16, ema_decay=ema_decay)
+    options = MeanOptions(ema_decay=ema_decay)
     trainer = MeanTrainer(options, digits)
     trainer.train(3)
     torch.save(trainer.state_dict(), tmp_path / "state.pt")

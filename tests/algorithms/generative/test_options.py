@@ -12,7 +12,7 @@ from algorithms.gan.options import GANOptions
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"latent_size": 0}, "latent_size must be at least 1, got 0"),
+        ({"latent_size": 0}, "latent_size must be a whole number of at least 1, got 0"),
         ({"width": -3}, "width must be at least 1, got -3"),
         ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"generator_lr": 0.0}, "generator_lr must be a positive number, got 0.0"),
@@ -32,14 +32,14 @@ def test_a_wrong_gan_option_is_named(change: dict[str, Any], message: str) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"latent_size": 0}, "latent_size must be at least 1, got 0"),
+        ({"latent_size": 0}, "latent_size must be a whole number of at least 1, got 0"),
         ({"depth": 0}, "depth must be at least 1, got 0"),
         ({"width": 0}, "width must be at least 1 (mlp), got 0"),
         ({"width": 15, "architecture": "conv"}, "width must be at least 16 (conv), got 15"),
         ({"architecture": "vit"}, "architecture must be one of mlp, conv, got 'vit'"),
         ({"prior": "vamp"}, "prior must be one of standard, learned, flow, got 'vamp'"),
         ({"binarisation": "static"}, "binarisation must be one of dynamic, none, got 'static'"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"num_train_digits": -1}, "num_train_digits must be at least 0, got -1"),
         ({"lr": 0.0}, "lr must be a positive number, got 0.0"),
         ({"beta": -0.5}, "beta must be at least 0 and finite, got -0.5"),
