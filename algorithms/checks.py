@@ -27,7 +27,9 @@ class Checks:
     `error` is the class that is raised, `spelling` turns a field's name into the user's word for it (a flag).
     """
 
-    def __init__(self, fields: Any, error: type[Exception] = ValueError, spelling: Any = str) -> None:
+    def __init__(
+        self, fields: Any, error: type[Exception] = ValueError, spelling: Callable[[str], str] = str
+    ) -> None:
         self._fields, self._error, self._spelling = fields, error, spelling
 
     def that(self, condition: bool, name: str, rule: str) -> Self:
@@ -109,62 +111,3 @@ def _in_words(bounds: Bounds) -> str:
         return f"from {bounds['least']:g} to {bounds['most']:g}"
     words = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
     return " and ".join(f"{words[name]} {bound:g}" for name, bound in bounds.items())
-
-
-# The functions below are the older API; they go with their last caller.
-
-
-def require(condition: bool, name: str, rule: str, value: object) -> None:
-    """Raise ValueError unless the condition holds."""
-    if not condition:
-        raise ValueError(f"{name} {rule}, got {value!r}")
-
-
-def require_number(options: Any, name: str, rule: str, holds: Callable[[float], bool]) -> None:
-    """Check that the field is a number that holds."""
-    value = getattr(options, name)
-    require(
-        isinstance(value, int | float) and not isinstance(value, bool) and holds(value), name, rule, value
-    )
-
-
-def require_switch(options: Any, *names: str) -> None:
-    """Check that these fields are True or False."""
-    for name in names:
-        require(
-            isinstance(getattr(options, name), bool), name, "must be True or False", getattr(options, name)
-        )
-
-
-def require_whole(options: Any, *names: str, least: int = 1) -> None:
-    """Check that these fields are whole numbers of at least `least`."""
-    for name in names:
-        value = getattr(options, name)
-        require(
-            type(value) is int and value >= least, name, f"must be a whole number of at least {least}", value
-        )
-
-
-def require_schedule(options: Any, name: str, rule: str, holds: Callable[[float], bool]) -> None:
-    """Check that the field of a frozen dataclass is a schedule whose every value holds, and keep it in its canonical form."""
-    given = getattr(options, name)
-    try:
-        checked = as_schedule(given)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}, got {given!r}") from None
-    require(all(map(holds, values(checked))), name, rule, given)
-    object.__setattr__(options, name, checked)
-
-
-def require_sizes(options: Any, name: str) -> None:
-    """Check that the field of a frozen dataclass is a list of layers' sizes, and keep it as a tuple."""
-    sizes = getattr(options, name)
-    require(isinstance(sizes, list | tuple), name, "must be a list of sizes", sizes)
-    sizes = tuple(sizes)
-    object.__setattr__(options, name, sizes)
-    require(
-        all(type(size) is int and size >= 1 for size in sizes),
-        name,
-        "must be whole numbers of at least 1",
-        sizes,
-    )

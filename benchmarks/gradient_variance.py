@@ -26,9 +26,9 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN
 from side_by_side import RESULTS, write
 
 from algorithms.reinforce import losses
-from algorithms.reinforce.networks import ValueNetwork
 from algorithms.reinforce.options import PRESETS
 from algorithms.reinforce.reinforce import REINFORCEConfig
+from algorithms.rl.networks import ValueNetwork
 from algorithms.rl.rollout_batch import RolloutBatch
 from workflows.experiment.ray_cluster import connected
 

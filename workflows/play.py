@@ -1,28 +1,29 @@
-"""Episodes of a run's policy: `python workflows/play.py RUN_DIR`, while the run goes on, after it ended or was killed.
-run folder --> its trial, or --trial --> the policy in that trial's newest checkpoint --> episodes, several at a time --> their returns
-                                                                                      --> one more episode, drawn --> --video"""
+"""Episodes of a run's policy: `python workflows/play.py RUN_DIR`, during the run, after its end, or after a kill.
+
+run folder --> its trial, or --trial --> the policy in that trial's newest checkpoint
+    --> episodes, several at a time --> their returns;  --video: one more episode, drawn
+"""
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from workflows.cli.flags import UsageError, parse_plain, require, run_main
-from workflows.experiment.episodes import make_envs, one_line, play_returns, record
 from workflows.runs.files import RUN_FILE
 
-# Which module's `load` and `greedy` play the policy of a run of which program: a run folder can name no other.
-PLAYING = {"train_dqn": "algorithms.dqn.policy", "train_reinforce": "algorithms.reinforce.policy"}
 POLICY_FILE = "policy.json"  # as in algorithms.rl.policy_files, whose import takes seconds
-MOST_ENVS = 16
+PROGRESS_S = 2.0
+"""Seconds before the first line of progress; each later line comes after twice as long."""
 
 
 @dataclass(frozen=True)
@@ -50,89 +51,98 @@ class PlayFlags:
 
 
 def play(argv: Sequence[str]) -> int:
-    """Parse the flags, play, write, and return the exit code. What needs nothing loaded is checked first."""
+    """Parse the flags, play, write, and return the exit code. Checks that need no heavy import come first."""
     flags = parse_plain(PlayFlags, argv)
-    run_dir, video = (
-        Path(os.path.abspath(os.path.expanduser(path))) for path in (flags.run_dir, flags.video or "")
-    )
-    if flags.video is not None:
-        writable = (
-            os.path.isdir(video.parent)
-            and os.access(video.parent, os.W_OK | os.X_OK)
-            and not os.path.isdir(video)
-        )
-        require(
-            writable, "--video", flags.video, "must be a file in a folder that exists and may be written to"
-        )
-        if missing := [name for name in ("av", "pygame") if importlib.util.find_spec(name) is None]:
-            raise UsageError(
-                f"--video needs {' and '.join(missing)}: pip install 'ray-training-workflows[video]'"
-            )
-    require(
-        os.path.isfile(run_dir / RUN_FILE),
-        "RUN_DIR",
-        flags.run_dir,
-        f"must be a run folder, with a {RUN_FILE}",
-    )
-    program, checkpoint = _choose(run_dir, flags.trial)
+    run_dir, video = _paths(flags)
+    checkpoint = _choose(run_dir, flags.trial)
     import numpy as np
     import torch
 
-    from algorithms.rl import vector_envs
+    from algorithms.rl.play import Player
+    from algorithms.rl.video import DrawingFailed, record
 
-    torch.set_num_threads(
-        1
-    )  # a small network gains nothing from more, and loses much where a training keeps the cores busy
-    policy = importlib.import_module(PLAYING[program])
-    with one_line(f"{checkpoint} can't be loaded; broken, or just being written?"):
-        network, made_for = policy.load(checkpoint)
-        if not (isinstance(made_for.env, str) and isinstance(made_for.env_config, dict)):
-            raise TypeError(f"env {made_for.env!r}, env_config {made_for.env_config!r}")
-
-    draws = not flags.greedy and hasattr(policy, "sampled")
-
-    def acting(rng: Any, to_env: Any) -> Any:
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-
-        def act(obs: Any) -> Any:
-            seen = torch.from_numpy(obs)
-            actions = (
-                policy.sampled(network, seen, generator) if draws else policy.greedy(network, seen)
-            ).numpy()
-            return to_env(actions) if to_env else actions
-
-        return act
-
-    rng, video_rng = np.random.default_rng(flags.seed).spawn(2)  # two, so that a video changes no return
-    with one_line(f"{checkpoint} can't be played"):
-        creator, envs = make_envs(made_for, min(flags.episodes, MOST_ENVS))
-        steps = f"{checkpoint.name}, after {made_for.num_env_steps_sampled_lifetime} env steps"
-        print(
-            f"{made_for.env}: trial {checkpoint.parent.name}, {steps}, {'sampled' if draws else 'greedy'}",
-            flush=True,
-        )
-        to_env = vector_envs.to_env_actions(envs.single_action_space)
-        if flags.video is not None:
-            rewards = record(creator, made_for.env_config, acting(video_rng, to_env), video_rng, video)
-            print(
-                f"{flags.video}: one more episode, of return {sum(rewards):.2f} in {len(rewards)} steps",
-                flush=True,
-            )
-        returns = play_returns(envs, acting(rng, to_env), rng, flags.episodes)
+    torch.set_num_threads(1)  # a small network gains nothing from more threads
+    with _one_line(f"{checkpoint} can't be loaded; broken, or just being written?"):
+        player = Player(checkpoint, flags.greedy)
+    seeds, video_seeds = np.random.SeedSequence(flags.seed).spawn(2)  # so that a video changes no return
+    with _one_line(f"{checkpoint} can't be played"):
+        creator = player.make_creator()
+        steps = f"{checkpoint.name}, after {player.description.num_env_steps_sampled_lifetime} env steps"
+        how = "sampled" if player.samples else "greedy"
+        print(f"{player.description.env}: trial {checkpoint.parent.name}, {steps}, {how}", flush=True)
+        if video is not None:
+            with _one_line(f"{video} can't be written"):
+                try:
+                    rewards = record(player, creator, video_seeds, video)
+                except DrawingFailed as error:
+                    raise UsageError(str(error)) from None
+            total = f"{sum(rewards):.2f} in {len(rewards)} steps"
+            print(f"{flags.video}: one more episode, of return {total}", flush=True)
+        played = player.play(creator, flags.episodes, seeds, Progress(flags.episodes))
+        if played.num_lost:
+            print(f"{played.num_lost} episodes are left out: a step of theirs gave NaN or infinity")
+        if not len(played.returns):
+            raise FloatingPointError("every episode had a step that gave NaN or infinity")
+    returns = played.returns
     print(f"mean_return={np.mean(returns):.2f} std={np.std(returns):.2f} episodes={len(returns)}")
     return 0
 
 
-def _choose(run_dir: Path, wanted: str | None) -> tuple[str, Path]:
-    """Return the run's program, and the newest checkpoint with a policy of its only trial, or of the one that is wanted."""
-    from workflows.runs import files as run_files
+class Progress:
+    """Prints how many episodes have been played, at longer and longer intervals."""
 
-    with one_line(f"{run_dir} can't be read; is its {RUN_FILE} broken?"):
-        program = str(run_files.read_run(run_dir)["program"])
-    if program not in PLAYING:
-        raise UsageError(
-            f"{run_dir} is a run of {program}, which has no policy; play.py knows {', '.join(PLAYING)}"
-        )
+    def __init__(self, num_episodes: int) -> None:
+        self._num_episodes = num_episodes
+        self._began, self._say_at_s = time.monotonic(), PROGRESS_S
+
+    def __call__(self, num_played: int) -> None:
+        """Print a line if one is due."""
+        elapsed_s = time.monotonic() - self._began
+        if elapsed_s > self._say_at_s and num_played < self._num_episodes:
+            print(f"{num_played} of {self._num_episodes} episodes after {elapsed_s:.0f} s", flush=True)
+            self._say_at_s *= 2
+
+
+@contextlib.contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Turn any error of a checkpoint or an environment into a UsageError."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"{what} ({type(error).__name__}: {reason})") from None
+
+
+def _paths(flags: PlayFlags) -> tuple[Path, Path | None]:
+    """Return the run's folder and the video's path, both absolute. Raises UsageError if they can't be used."""
+    run_dir = Path(os.path.abspath(os.path.expanduser(flags.run_dir)))
+    video = None
+    if flags.video is not None:
+        video = Path(os.path.abspath(os.path.expanduser(flags.video)))
+        in_folder = os.path.isdir(video.parent) and os.access(video.parent, os.W_OK | os.X_OK)
+        rule = "must be a file in a folder that exists and may be written to"
+        require(in_folder and not os.path.isdir(video), "--video", flags.video, rule)
+        if missing := [name for name in ("av", "pygame") if importlib.util.find_spec(name) is None]:
+            extra = "pip install 'ray-training-workflows[video]'"
+            raise UsageError(f"--video needs {' and '.join(missing)}: {extra}")
+    is_run = os.path.isfile(run_dir / RUN_FILE)
+    require(is_run, "RUN_DIR", flags.run_dir, f"must be a run folder, with a {RUN_FILE}")
+    return run_dir, video
+
+
+def _choose(run_dir: Path, wanted: str | None) -> Path:
+    """Return the newest checkpoint with a policy, of the only trial or of the wanted one."""
+    from workflows import programs
+    from workflows.runs import files
+
+    with _one_line(f"{run_dir} can't be read; is its {RUN_FILE} broken?"):
+        record = files.read_run(run_dir)
+        program = str(record["program"])
+        is_search = programs.program_of(record).kind == "search"
+    if is_search:
+        raise UsageError(f"{run_dir} is a run of {program}, which has no policy; play.py knows trainings")
     newest = {
         file.parent.parent.name: file.parent for file in sorted(run_dir.glob(f"*/checkpoint_*/{POLICY_FILE}"))
     }
@@ -142,7 +152,7 @@ def _choose(run_dir: Path, wanted: str | None) -> tuple[str, Path]:
     if len(found) != 1:
         wrong = "must be given: one" if wanted is None else f"{wanted!r} fits {len(found) or 'none'}"
         raise UsageError(f"--trial {wrong} of the trials with a policy ({', '.join(newest)})")
-    return program, newest[found[0]]
+    return newest[found[0]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,6 @@ from ray.rllib.utils.metrics import ALL_MODULES, LEARNER_RESULTS, NUM_ENV_STEPS_
 
 from algorithms.dqn.learner import DQNLearner, QModule
 from algorithms.dqn.options import DQNOptions
-from algorithms.dqn.policy import Description
 from algorithms.rl import vector_envs
 from algorithms.rl.algorithm import RolloutAlgorithm
 from algorithms.rl.config import RolloutConfig
@@ -83,6 +82,7 @@ class DQNConfig(RolloutConfig):
 class DQN(RolloutAlgorithm):
     """Deep Q-network for discrete actions and vector observations; see `DQNConfig`."""
 
+    policy_kind = "values"
     _name = "ray-training-workflows-DQN"  # what Tune calls it: RLlib has a "DQN" of its own
 
     @classmethod
@@ -119,7 +119,3 @@ class DQN(RolloutAlgorithm):
             trained_per_sampled=self._totals.per("updates", "env_steps") * batch_size,
             epsilon=value_at(options.epsilon, self._stats.env_steps),
         )
-
-    def policy_description(self, module: QModule, **common: Any) -> Description:
-        """Return the content of `policy.json`."""
-        return Description(num_actions=int(module.action_space.n), **common)

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from algorithms.divergence import check_finite
 from algorithms.dqn.losses import double_q_targets, q_targets, td_loss
-from algorithms.dqn.networks import QNetwork
 from algorithms.dqn.replay import Batch, UniformReplay
 from algorithms.rl.learner import RolloutLearner
+from algorithms.rl.networks import QNetwork
 from algorithms.rl.rollout_batch import RolloutBatch
 from algorithms.schedules import value_at
 

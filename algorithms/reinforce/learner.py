@@ -21,9 +21,9 @@ from torch import Tensor
 
 from algorithms.divergence import check_finite
 from algorithms.reinforce import losses
-from algorithms.reinforce.networks import CategoricalPolicy, GaussianPolicy, ValueNetwork
-from algorithms.reinforce.policy import action_sizes
 from algorithms.rl.learner import RolloutLearner
+from algorithms.rl.networks import CategoricalPolicy, GaussianPolicy, ValueNetwork
+from algorithms.rl.policy_files import action_sizes
 from algorithms.rl.rollout_batch import RolloutBatch
 from algorithms.schedules import value_at
 

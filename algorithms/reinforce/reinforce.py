@@ -16,7 +16,6 @@ from ray.rllib.utils.typing import StateDict
 
 from algorithms.reinforce.learner import PolicyModule, REINFORCELearner, fit_baseline
 from algorithms.reinforce.options import REINFORCEOptions
-from algorithms.reinforce.policy import Description, action_sizes
 from algorithms.rl import vector_envs
 from algorithms.rl.algorithm import RolloutAlgorithm
 from algorithms.rl.config import RolloutConfig
@@ -166,8 +165,3 @@ class REINFORCE(RolloutAlgorithm):
         super().set_state(state)
         if BATCHES in state:
             self._num_batches, self._entropy = state[BATCHES]["num_batches"], state[BATCHES]["entropy"]
-
-    def policy_description(self, module: PolicyModule, **common: Any) -> Description:
-        """Return the content of `policy.json`."""
-        num_actions, action_size = action_sizes(module.action_space)
-        return Description(num_actions=num_actions, action_size=action_size, **common)

@@ -10,7 +10,7 @@ import math
 import os
 from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow.fs
 import torch
@@ -23,7 +23,7 @@ from ray.rllib.utils.typing import StateDict
 from algorithms.rl import vector_envs
 from algorithms.rl.config import RolloutConfig
 from algorithms.rl.learner import LearnResult, policy_weights
-from algorithms.rl.policy_files import PolicyDescription
+from algorithms.rl.policy_files import PolicyDescription, PolicyKind, action_sizes
 from algorithms.rl.rollout_batch import RolloutResult
 from algorithms.rl.rollout_stats import IterationTotals, RolloutStats
 from algorithms.rl.runner_pool import RunnerPool, require_resources
@@ -34,6 +34,9 @@ STATS, SAMPLER = "rollout_stats", "sampler"
 
 class RolloutAlgorithm(Algorithm):
     """An RLlib algorithm whose env runners return arrays to one central learner."""
+
+    policy_kind: ClassVar[PolicyKind] = "distribution"
+    """How the policy acts: by the highest value, or by a distribution; see policy_files.py."""
 
     def setup(self, config: RolloutConfig) -> None:
         """Start env runners and learner.
@@ -151,10 +154,6 @@ class RolloutAlgorithm(Algorithm):
                 part.set_state(state[name])
         self._pool.broadcast(*self._on_learner(policy_weights))
 
-    def policy_description(self, module: Any, **common: Any) -> PolicyDescription:
-        """Return the description of the module's network; `common` are the fields of every description."""
-        raise NotImplementedError
-
     def save_to_path(self, path: Any = None, *args: Any, filesystem: Any = None, **kwargs: Any) -> str:
         """Save everything, and the policy as `policy.safetensors` and `policy.json`.
 
@@ -175,11 +174,15 @@ class RolloutAlgorithm(Algorithm):
 
     def _policy_files(self, module: Any, weights: dict[str, Any]) -> dict[str, bytes]:
         env, options = self.config.env, self.config.options
-        description = self.policy_description(
-            module,
+        num_actions, action_size = action_sizes(module.action_space)
+        description = PolicyDescription(
+            algorithm=self.config.algo_class.__name__.lower(),
+            policy=self.policy_kind,
             env=env if isinstance(env, str) else f"{env.__module__}.{env.__qualname__}",
             env_config=dict(self.config.env_config),
             obs_size=math.prod(module.observation_space.shape),
+            num_actions=num_actions,
+            action_size=action_size,
             fcnet_hiddens=tuple(options.fcnet_hiddens),
             fcnet_activation=options.fcnet_activation,
             num_env_steps_sampled_lifetime=self._stats.env_steps,

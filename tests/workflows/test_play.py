@@ -20,12 +20,13 @@ from PIL import Image
 from run_folders import make_run
 from safetensors.torch import save_file
 
-from algorithms.dqn import policy
-from algorithms.rl.policy_files import DESCRIPTION_FILE, WEIGHTS_FILE
+from algorithms.rl.policy_files import DESCRIPTION_FILE, WEIGHTS_FILE, PolicyDescription
 from workflows import play
-from workflows.experiment import episodes
 
-CARTPOLE = policy.Description(
+CARTPOLE = PolicyDescription(
+    algorithm="dqn",
+    policy="values",
+    action_size=None,
     env="CartPole-v1",
     env_config={},
     obs_size=4,
@@ -40,7 +41,7 @@ needs_video = pytest.mark.skipif(
 )
 
 
-def save(checkpoint: Path, description: policy.Description = CARTPOLE, sign: float = 1.0) -> None:
+def save(checkpoint: Path, description: PolicyDescription = CARTPOLE, sign: float = 1.0) -> None:
     """Write one that pushes the cart to where it and the pole go (it balances for 500 steps), or away from there (they fall at once)."""
     checkpoint.mkdir(parents=True)
     network = description.network()
@@ -56,7 +57,7 @@ def save(checkpoint: Path, description: policy.Description = CARTPOLE, sign: flo
 
 
 def make(
-    folder: Path, description: policy.Description = CARTPOLE, sign: float = 1.0, program: str = "train_dqn"
+    folder: Path, description: PolicyDescription = CARTPOLE, sign: float = 1.0, program: str = "train_dqn"
 ) -> Path:
     """Make a run whose older checkpoint has a policy that does badly."""
     run = make_run(folder, [{"trial_id": "a_00000", "status": "RUNNING", "config": {}}])
@@ -67,7 +68,7 @@ def make(
     return run
 
 
-def of(env: str, **config: Any) -> policy.Description:
+def of(env: str, **config: Any) -> PolicyDescription:
     """Describe a policy for an environment of one number and one action."""
     return dataclasses.replace(CARTPOLE, env=env, env_config=config, obs_size=1, num_actions=1)
 
@@ -174,8 +175,8 @@ def test_every_environment_plays_its_share_so_that_short_episodes_are_not_prefer
 def test_what_takes_long_says_how_far_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(episodes, "PROGRESS_S", 0.0)
-    lines = played(make(tmp_path / "run", sign=-1.0), "--episodes", "3", capsys=capsys)
+    monkeypatch.setattr(play, "PROGRESS_S", 0.0)
+    lines = played(make(tmp_path / "run"), "--episodes", "3", capsys=capsys)
     assert lines[1] == "0 of 3 episodes after 0 s"
     assert numbers(lines[-1])[2] == 3
 
@@ -247,8 +248,9 @@ def test_a_video_shows_a_whole_episode_of_its_own(
 
 @needs_video
 def test_an_env_class_is_drawn_with_odd_sizes_cut_to_even_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Uneven, "numbers", itertools.count(2))  # all episodes are short
     played(
         make(tmp_path / "run", of(f"{__name__}.Uneven")), "--episodes", "1", "--video", "a.mp4", capsys=capsys
     )
@@ -360,7 +362,7 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(
         ("{", "run can't be read; is its run.json broken? (JSONDecodeError"),
         ("[]", "run can't be read; is its run.json broken? (ValueError"),
         ("{}", "run can't be read; is its run.json broken? (KeyError: 'program')"),
-        ('{"program": "tune_gan"}', "run is a run of tune_gan, which has no policy; play.py knows train_dqn"),
+        ('{"program": "tune_gan"}', "run is a run of tune_gan, which has no policy; play.py knows trainings"),
     ],
 )
 def test_what_is_no_run_with_a_policy(

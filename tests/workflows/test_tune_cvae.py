@@ -53,14 +53,14 @@ EVERYTHING = [*DIGITS, *(f"--{name}={value}" for name, value in SEARCHED.items()
         ),
         (
             ["--batch-size", "9999", *DIGITS],
-            ["--batch-size must be at most the number of digits trained on (9167), got 9999"],
+            ["--batch-size must be at most the number of training digits (9167), got 9999"],
         ),
         (["--num-train-digits", "9999", *DIGITS], ["--num-train-digits must be at most 9167", "got 9999"]),
         (["--num-nll-digits", "900", *DIGITS], ["--num-nll-digits must be at most 833", "got 900"]),
         (["--width", "8", *DIGITS], ["--width must be at least 16 (conv), got 8"]),
         (
             ["--num-train-digits", "100", *DIGITS],
-            ["--batch-size must be at most the number of digits trained on (100), got 128"],
+            ["--batch-size must be at most the number of training digits (100), got 128"],
         ),
         (["--latent-size", "1", *DIGITS], ["--prior flow excludes --latent-size 1"]),
         (EVERYTHING, ["--num-samples must be 1 where every hyperparameter that is searched is given, got 8"]),

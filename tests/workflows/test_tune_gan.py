@@ -87,7 +87,7 @@ def saved_trials(run_dir: Path) -> dict[str, tuple[dict[str, Any], int]]:
         (["--label-smoothing", "0.7"], ["--label-smoothing must be at least 0 and below 0.5, got 0.7"]),
         (
             ["--batch-size", "70000"],
-            ["--batch-size must be at most the number of digits trained on (", "), got 70000"],
+            ["--batch-size must be at most the number of training digits (", "), got 70000"],
         ),
         (["--dataset", "cifar"], ["'cifar'", "'mnist', 'mnist-10k'"]),
         (["--banana"], ["--banana"]),

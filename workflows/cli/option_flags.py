@@ -135,19 +135,15 @@ def as_flags(message: str, options_class: type) -> str:
 
 
 def _field_docs(options_class: type) -> dict[str, str]:
-    """Return the string below each field, inherited fields too. It is the field's documentation, which Python drops."""
-    inherited = [_field_docs(base) for base in options_class.__bases__ if dataclasses.is_dataclass(base)]
-    (body,) = (
-        node.body
-        for node in ast.parse(inspect.getsource(options_class)).body
-        if isinstance(node, ast.ClassDef)
-    )
-    docs = {name: doc for one in inherited for name, doc in one.items()}
-    return docs | {
-        field.target.id: inspect.cleandoc(doc.value.value)
-        for field, doc in itertools.pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(doc, ast.Expr)
-        and isinstance(doc.value, ast.Constant)
-        and isinstance(doc.value.value, str)
-    }
+    """Return the string below each field, which documents it; a field without one has its base class's."""
+    docs: dict[str, str] = {}
+    for cls in reversed(options_class.__mro__[:-1]):
+        (body,) = (
+            node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef)
+        )
+        for field, doc in itertools.pairwise(body):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+                docs[field.target.id] = inspect.cleandoc(str(doc.value.value))
+    return docs

@@ -17,8 +17,8 @@ import ray
 import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from algorithms.dqn import policy
 from algorithms.dqn.dqn import DQN, DQNConfig
+from algorithms.rl import policy_files as policy
 
 SMALL: dict[str, Any] = {
     "num_steps_sampled_before_learning_starts": 200, "train_batch_size_per_learner": 32,

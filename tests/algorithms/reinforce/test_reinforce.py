@@ -13,8 +13,8 @@ import ray
 import torch
 from faulty_envs import Flaky
 
-from algorithms.reinforce import policy
 from algorithms.reinforce.reinforce import REINFORCE, REINFORCEConfig
+from algorithms.rl import policy_files as policy
 from algorithms.rl.whole_episodes import EpisodeRequest
 
 SMALL: dict[str, Any] = {

@@ -1,41 +1,114 @@
-"""REINFORCE's networks by hand and against torch.distributions, how they sample, and what is its own in a policy's two files."""
+"""The RL networks by hand and against torch.distributions, and how the policies sample."""
 
-import json
+from __future__ import annotations
+
 import math
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from algorithms.dqn import policy as dqn_policy
-from algorithms.reinforce import policy
-from algorithms.reinforce.networks import CategoricalPolicy, GaussianPolicy, ValueNetwork
-from algorithms.rl.policy_files import DESCRIPTION_FILE, WEIGHTS_FILE, PolicyDescription
+from algorithms.rl.networks import ACTIVATIONS, CategoricalPolicy, GaussianPolicy, QNetwork, ValueNetwork
 
-COMMON: dict[str, Any] = {
-    "env": "CartPole-v1",
-    "env_config": {},
-    "obs_size": 4,
-    "fcnet_hiddens": (8, 6),
-    "fcnet_activation": "silu",
-    "num_env_steps_sampled_lifetime": 123,
-}
-CATEGORICAL = policy.Description(num_actions=3, action_size=None, **COMMON)
-GAUSSIAN = policy.Description(num_actions=None, action_size=2, **COMMON)
+
+def test_values_by_hand() -> None:
+    """One hidden layer: relu(1 - 2, 1 + 2 + 0.5) = (0, 3.5); then 10 * 0 + 1 * 3.5 - 1 and 0 * 0 + 2 * 3.5."""
+    network = QNetwork(2, 2, [2], "relu")
+    weights = ([[1.0, -1.0], [1.0, 1.0]], [0.0, 0.5], [[10.0, 1.0], [0.0, 2.0]], [-1.0, 0.0])
+    for parameter, value in zip(network.parameters(), weights, strict=True):
+        parameter.data = torch.tensor(value)
+    torch.testing.assert_close(network(torch.tensor([[1.0, 2.0]])), torch.tensor([[2.5, 7.0]]))
+
+
+def test_without_hidden_layers_it_is_a_table_over_one_hot_states() -> None:
+    network = QNetwork(3, 2, [], "relu")
+    weight, bias = network.parameters()
+    torch.testing.assert_close(network(torch.eye(3)), weight.T + bias)
+
+
+@given(
+    batch=st.integers(1, 5),
+    obs_size=st.integers(1, 9),
+    num_actions=st.integers(1, 6),
+    hiddens=st.lists(st.integers(1, 9), max_size=4),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+)
+def test_every_hidden_layer_is_there_in_its_size(
+    batch: int, obs_size: int, num_actions: int, hiddens: list[int], activation: str
+) -> None:
+    network = QNetwork(obs_size, num_actions, hiddens, activation)
+    weights = [tuple(parameter.shape) for parameter in network.parameters() if parameter.ndim == 2]
+    sizes = [obs_size, *hiddens, num_actions]
+    assert weights == list(zip(sizes[1:], sizes[:-1], strict=True))
+    assert sum(isinstance(module, ACTIVATIONS[activation]) for module in network.modules()) == len(hiddens)
+    q_BA = network(torch.randn(batch, obs_size))
+    assert q_BA.shape == (batch, num_actions)
+    q_BA.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("activation", "at_minus_one", "at_two"),
+    [("relu", 0.0, 2.0), ("tanh", -0.76159, 0.96403), ("silu", -0.26894, 1.76159)],
+)
+def test_the_activation_asked_for_is_between_the_layers(
+    activation: str, at_minus_one: float, at_two: float
+) -> None:
+    """One unit, weights of 1: the value is the activation of the observation, and so is not bent again at the end."""
+    network = QNetwork(1, 1, [1], activation)
+    for parameter, value in zip(network.parameters(), (1.0, 0.0, -3.0, 0.0), strict=True):
+        torch.nn.init.constant_(parameter, value)
+    torch.testing.assert_close(
+        network(torch.tensor([[-1.0], [2.0]])),
+        -3 * torch.tensor([[at_minus_one], [at_two]]),
+        atol=1e-4,
+        rtol=0,
+    )
+
+
+def test_bytes_are_fractions_of_255_and_other_numbers_are_what_they_are() -> None:
+    network = QNetwork(3, 2, [5], "silu")
+    bytes_BS = torch.tensor([[0, 51, 255]], dtype=torch.uint8)
+    torch.testing.assert_close(network(bytes_BS), network(torch.tensor([[0.0, 0.2, 1.0]])))
+    as_they_are = network(torch.tensor([[0.0, 51.0, 255.0]]))
+    for dtype in (torch.int64, torch.float64):
+        torch.testing.assert_close(network(bytes_BS.to(dtype)), as_they_are)
+        assert network(bytes_BS.to(dtype)).dtype == torch.float32
+
+
+def test_observations_of_any_shape_count_as_vectors() -> None:
+    network = QNetwork(6, 2, [5], "relu")
+    obs_B23 = torch.randn(4, 2, 3)
+    assert torch.equal(network(obs_B23), network(obs_B23.reshape(4, 6)))
+
+
+def test_greedy_takes_the_highest_value() -> None:
+    network = QNetwork(3, 3, [], "relu")
+    for parameter, value in zip(
+        network.parameters(), (torch.tensor([[1.0, 0, 5], [2, 9, 0], [0, 1, 4]]), torch.zeros(3)), strict=True
+    ):
+        parameter.data = value
+    actions = network.greedy(torch.eye(3))  # columns: (1, 2, 0), (0, 9, 1), (5, 0, 4)
+    assert actions.tolist() == [1, 1, 0]
+    assert actions.dtype == torch.int64
+
+
+POLICIES = [CategoricalPolicy(4, 3, (8, 6), "silu"), GaussianPolicy(4, 2, (8, 6), "silu")]
 
 LOGITS_3 = st.lists(st.floats(-20, 20, width=32), min_size=3, max_size=3)
+
+
 NUMBERS_2 = st.lists(st.floats(-5, 5, width=32), min_size=2, max_size=2)
 
+
 NUM_DRAWS = 40_000
+
+
 """Of a frequency or a mean; off by more than four of its standard errors is once in 16,000."""
 
 
@@ -63,9 +136,6 @@ def gaussian_of(means_SA: Any, log_stds_A: Any) -> GaussianPolicy:
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-# Discrete actions
 
 
 def test_log_probs_and_entropies_of_a_categorical_policy_by_hand() -> None:
@@ -124,14 +194,9 @@ def test_an_action_of_probability_0_is_never_drawn() -> None:
 
 
 def test_the_greedy_action_is_the_likeliest() -> None:
-    actions_B = policy.greedy(
-        categorical_of([[1.0, 3.0, 2.0], [5.0, 4.0, -9.0], [-3.0, -2.0, -1.0]]), torch.eye(3)
-    )
+    actions_B = categorical_of([[1.0, 3.0, 2.0], [5.0, 4.0, -9.0], [-3.0, -2.0, -1.0]]).greedy(torch.eye(3))
     assert actions_B.tolist() == [1, 0, 2]
     assert actions_B.dtype == torch.int64
-
-
-# Actions that are vectors
 
 
 def test_log_probs_and_entropies_of_a_gaussian_policy_by_hand() -> None:
@@ -189,30 +254,27 @@ def test_vectors_are_drawn_with_their_means_and_deviations_and_each_number_by_it
 
 
 def test_the_greedy_vector_is_the_mean() -> None:
-    actions_BA = policy.greedy(gaussian_of([[1.0, -3.0], [0.25, 7.0]], [2.0, 2.0]), torch.eye(2))
+    actions_BA = gaussian_of([[1.0, -3.0], [0.25, 7.0]], [2.0, 2.0]).greedy(torch.eye(2))
     torch.testing.assert_close(actions_BA, torch.tensor([[1.0, -3.0], [0.25, 7.0]]))
 
 
-# Both, and the value network
-
-
-@pytest.mark.parametrize("description", [CATEGORICAL, GAUSSIAN], ids=["categorical", "gaussian"])
+@pytest.mark.parametrize("network", POLICIES, ids=["categorical", "gaussian"])
 def test_a_generator_draws_the_same_actions_again_and_is_the_only_one_used(
-    description: policy.Description,
+    network: CategoricalPolicy | GaussianPolicy,
 ) -> None:
-    network, obs_BS = description.network(), torch.randn(50, 4)
+    obs_BS = torch.randn(50, 4)
     before = torch.get_rng_state()
     generator = seeded(1)
-    first, second = policy.sampled(network, obs_BS, generator), policy.sampled(network, obs_BS, generator)
+    first, second = network.sample(obs_BS, generator), network.sample(obs_BS, generator)
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.equal(first, second)
-    assert not torch.equal(policy.sampled(network, obs_BS, seeded(2)), first)
+    assert not torch.equal(network.sample(obs_BS, seeded(2)), first)
     torch.rand(3)  # the global generator goes on
-    assert torch.equal(policy.sampled(network, obs_BS, seeded(1)), first)
+    assert torch.equal(network.sample(obs_BS, seeded(1)), first)
     assert (first.shape, first.dtype) == (
-        ((50,), torch.int64) if description is CATEGORICAL else ((50, 2), torch.float32)
+        ((50,), torch.int64) if isinstance(network, CategoricalPolicy) else ((50, 2), torch.float32)
     )
-    assert torch.equal(policy.greedy(network, obs_BS), policy.greedy(network, obs_BS))
+    assert torch.equal(network.greedy(obs_BS), network.greedy(obs_BS))
 
 
 def test_learning_begins_with_a_policy_that_prefers_nothing() -> None:
@@ -249,14 +311,15 @@ def test_observations_of_any_shape_count_as_vectors_and_bytes_as_fractions_of_25
     assert not torch.equal(network(bytes_B23), network(bytes_B23.float()))
 
 
-@pytest.mark.parametrize("description", [CATEGORICAL, GAUSSIAN], ids=["categorical", "gaussian"])
-def test_actions_in_byte_states_are_those_in_their_fractions(description: policy.Description) -> None:
-    network = description.network()
+@pytest.mark.parametrize("network", POLICIES, ids=["categorical", "gaussian"])
+def test_actions_in_byte_states_are_those_in_their_fractions(
+    network: CategoricalPolicy | GaussianPolicy,
+) -> None:
     bytes_BS = torch.randint(256, (30, 4), dtype=torch.uint8)
     fractions_BS = bytes_BS.float() / 255
-    torch.testing.assert_close(policy.greedy(network, bytes_BS), policy.greedy(network, fractions_BS))
-    actions = policy.sampled(network, bytes_BS, seeded(0))
-    torch.testing.assert_close(policy.sampled(network, fractions_BS, seeded(0)), actions)
+    torch.testing.assert_close(network.greedy(bytes_BS), network.greedy(fractions_BS))
+    actions = network.sample(bytes_BS, seeded(0))
+    torch.testing.assert_close(network.sample(fractions_BS, seeded(0)), actions)
     of_bytes, of_fractions = (
         network.log_probs_and_entropies(obs_BS, actions.clone()) for obs_BS in (bytes_BS, fractions_BS)
     )
@@ -269,104 +332,3 @@ def test_actions_in_byte_states_are_those_in_their_fractions(description: policy
 def test_observations_that_are_one_number_count_as_vectors_of_one(make: Callable[[], nn.Module]) -> None:
     network, obs_B = make(), torch.randn(4)
     torch.testing.assert_close(network(obs_B), network(obs_B.unsqueeze(1)))
-
-
-# The two files: what they have in common with other algorithms' is in test_dqn_networks.py
-
-
-def save_policy(
-    folder: Path, description: PolicyDescription, weights: dict[str, Tensor], **changes: Any
-) -> None:
-    """Write the two files, the description with these changes."""
-    save_file(weights, folder / WEIGHTS_FILE)
-    (folder / DESCRIPTION_FILE).write_text(json.dumps(json.loads(description.to_json()) | changes))
-
-
-@pytest.mark.parametrize("description", [CATEGORICAL, GAUSSIAN], ids=["categorical", "gaussian"])
-def test_a_saved_policy_loads_to_the_same_actions(tmp_path: Path, description: policy.Description) -> None:
-    network = description.network()
-    if isinstance(network, GaussianPolicy):
-        network.log_std.data = torch.tensor([-1.0, 0.5])  # other than where a new one's is
-    save_policy(tmp_path, description, network.state_dict())
-    loaded, told = policy.load(tmp_path)
-    obs = torch.randn(20, 4)
-    assert type(loaded) is type(network)
-    assert torch.equal(policy.greedy(loaded, obs), policy.greedy(network, obs))
-    assert torch.equal(policy.sampled(loaded, obs, seeded(0)), policy.sampled(network, obs, seeded(0)))
-    assert json.loads(told.to_json()) == json.loads(description.to_json())
-    assert (told.num_actions, told.action_size) == (description.num_actions, description.action_size)
-    assert told.algorithm == "reinforce"
-
-
-@pytest.mark.parametrize(
-    ("description", "changes", "message"),
-    [
-        (CATEGORICAL, {"num_actions": None}, "num_actions or action_size must be given"),
-        (CATEGORICAL, {"num_actions": None, "action_size": 3}, "log_std"),
-        (GAUSSIAN, {"num_actions": 2, "action_size": None}, "log_std"),
-        (CATEGORICAL, {"num_actions": 4}, "size mismatch"),
-        (CATEGORICAL, {"num_actions": -1}, "negative dimension"),
-        (GAUSSIAN, {"action_size": 3}, "size mismatch"),
-        (GAUSSIAN, {"action_size": "2"}, "must be tuple of ints"),
-        (GAUSSIAN, {"algorithm": "ppo"}, "policy.json is of 'ppo', not of reinforce"),
-    ],
-)
-def test_a_description_of_another_policy_is_refused(
-    tmp_path: Path, description: policy.Description, changes: dict[str, Any], message: str
-) -> None:
-    save_policy(tmp_path, description, description.network().state_dict(), **changes)
-    with pytest.raises((ValueError, OSError, TypeError), match=re.escape(message)):
-        policy.load(tmp_path)
-
-
-def test_the_policy_of_another_algorithm_is_refused_by_its_name(tmp_path: Path) -> None:
-    of_dqn = dqn_policy.Description(num_actions=3, **COMMON)
-    for description, load, names in (
-        (of_dqn, policy.load, "policy.json is of 'dqn', not of reinforce"),
-        (CATEGORICAL, dqn_policy.load, "policy.json is of 'reinforce', not of dqn"),
-    ):
-        save_policy(tmp_path, description, description.network().state_dict())
-        with pytest.raises(ValueError, match=names):
-            load(tmp_path)
-
-
-OBS_4, ACTIONS_2 = Box(-1, 1, (4,)), Box(-1, 1, (2,))
-
-
-def test_a_policy_suits_environments_of_its_sizes() -> None:
-    CATEGORICAL.require_spaces(OBS_4, Discrete(3))
-    CATEGORICAL.require_spaces(Box(0, 255, (2, 2), np.uint8), Discrete(3))  # of any shape
-    GAUSSIAN.require_spaces(OBS_4, ACTIONS_2)
-    GAUSSIAN.require_spaces(OBS_4, Box(-7, 9, (2,)))
-    assert policy.action_sizes(Discrete(3)) == (3, None)
-    assert policy.action_sizes(ACTIONS_2) == (None, 2)
-
-
-@pytest.mark.parametrize(
-    ("description", "obs", "actions", "message"),
-    [
-        (CATEGORICAL, Box(-1, 1, (5,)), Discrete(3), "and the policy is for 4 numbers and 3 actions"),
-        (CATEGORICAL, OBS_4, Discrete(2), "and the policy is for 4 numbers and 3 actions"),
-        (CATEGORICAL, OBS_4, Box(-1, 1, (3,)), "and the policy is for 4 numbers and 3 actions"),
-        (GAUSSIAN, OBS_4, Box(-1, 1, (3,)), "and the policy is for 4 numbers and actions of 2 numbers"),
-        (GAUSSIAN, OBS_4, Discrete(2), "and the policy is for 4 numbers and actions of 2 numbers"),
-        (
-            GAUSSIAN,
-            OBS_4,
-            Discrete(2, start=1),
-            "env 'CartPole-v1' must have discrete actions from 0 on, or vectors of real numbers, not",
-        ),
-        (
-            GAUSSIAN,
-            Discrete(4),
-            ACTIONS_2,
-            "env 'CartPole-v1' must have observations of a Box, not Discrete(4)",
-        ),
-    ],
-)
-def test_environments_of_other_sizes_are_refused(
-    description: policy.Description, obs: Any, actions: Any, message: str
-) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)) as refused:
-        description.require_spaces(obs, actions)
-    assert str(refused.value).startswith("env 'CartPole-v1' ")

@@ -1,6 +1,7 @@
-"""The policy for vectors: probabilities of discrete actions, or a diagonal Gaussian; and the value network of the baseline.
+"""The networks of all RL algorithms: action values, a categorical and a Gaussian policy, state values.
 
-Williams 1992 (doi:10.1007/BF00992696), sections 4 and 6. B batch, S size of an observation, A actions, or the size of an action."""
+Mnih+ 2015 (doi:10.1038/nature14236), for vectors instead of images; Williams 1992 (doi:10.1007/BF00992696), sections
+4 and 6. B batch, S size of an observation, A actions, or the size of an action. Observations may have any shape [B, ...]."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +9,40 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from algorithms.rl.mlp import as_vectors, mlp
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
+
+
+def mlp(input_size: int, hiddens: Sequence[int], output_size: int, activation: str) -> nn.Sequential:
+    """Return fully connected layers of these sizes, with the nonlinearity between them and none at the end."""
+    layers: list[nn.Module] = []
+    size = input_size
+    for hidden in hiddens:
+        layers += [nn.Linear(size, hidden), ACTIVATIONS[activation]()]
+        size = hidden
+    return nn.Sequential(*layers, nn.Linear(size, output_size))
+
+
+def as_vectors(obs: Tensor) -> Tensor:
+    """Return observations [B, ...] as float vectors [B, S]; bytes become fractions of 255."""
+    obs = obs.reshape(len(obs), -1)
+    return obs.float() / 255 if obs.dtype == torch.uint8 else obs.float()
+
+
+class QNetwork(nn.Module):
+    """Fully connected layers from an observation to the value of every action."""
+
+    def __init__(self, obs_size: int, num_actions: int, hiddens: Sequence[int], activation: str) -> None:
+        super().__init__()
+        self.layers = mlp(obs_size, hiddens, num_actions, activation)
+
+    def forward(self, obs_BS: Tensor) -> Tensor:
+        """Return Q(s, a); [B, A]."""
+        q_BA: Tensor = self.layers(as_vectors(obs_BS))
+        return q_BA
+
+    def greedy(self, obs_BS: Tensor) -> Tensor:
+        """Return the actions with the highest values; int64 [B]."""
+        return self(obs_BS).argmax(dim=1)  # type: ignore[no-any-return]
 
 
 class CategoricalPolicy(nn.Module):
@@ -20,16 +54,19 @@ class CategoricalPolicy(nn.Module):
         shrink(self.layers)
 
     def forward(self, obs_BS: Tensor) -> Tensor:
-        """Return the logits [B, A]. Observations of any shape count as vectors, bytes as fractions of 255."""
+        """Return the logits [B, A]."""
         logits_BA: Tensor = self.layers(as_vectors(obs_BS))
         return logits_BA
 
     def greedy(self, obs_BS: Tensor) -> Tensor:
-        """Return the likeliest actions; int64 [B]."""
+        """Return the most likely actions; int64 [B]."""
         return self(obs_BS).argmax(dim=1)  # type: ignore[no-any-return]
 
     def sample(self, obs_BS: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return actions drawn from the policy; int64 [B]. The largest of logit - log Exponential(1) is action a with probability p_a."""
+        """Return actions drawn from the policy; int64 [B].
+
+        argmax_a of logit_a - log Exponential(1) is action a with its probability.
+        """
         logits_BA = self(obs_BS)
         actions_B: Tensor = (
             logits_BA - torch.empty_like(logits_BA).exponential_(generator=generator).log()
@@ -44,7 +81,7 @@ class CategoricalPolicy(nn.Module):
 
 
 class GaussianPolicy(nn.Module):
-    """Fully connected layers from an observation to the mean of an action; one standard deviation for all states is learned beside it."""
+    """Fully connected layers from an observation to the mean action; the standard deviation is the same in all states."""
 
     def __init__(
         self,
@@ -60,7 +97,7 @@ class GaussianPolicy(nn.Module):
         shrink(self.layers)
 
     def forward(self, obs_BS: Tensor) -> Tensor:
-        """Return the means [B, A]. Observations of any shape count as vectors, bytes as fractions of 255."""
+        """Return the means [B, A]."""
         mean_BA: Tensor = self.layers(as_vectors(obs_BS))
         return mean_BA
 
@@ -83,7 +120,7 @@ class GaussianPolicy(nn.Module):
 
 
 def shrink(layers: nn.Sequential) -> None:
-    """Make the last layer's weights small, so that learning begins with a policy that prefers nothing."""
+    """Make the last layer's weights small, so that the first policy prefers no action."""
     last = layers[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
@@ -92,7 +129,7 @@ def shrink(layers: nn.Sequential) -> None:
 
 
 class ValueNetwork(nn.Module):
-    """Fully connected layers from an observation to the return that is expected there."""
+    """Fully connected layers from an observation to the expected return."""
 
     def __init__(self, obs_size: int, hiddens: Sequence[int], activation: str) -> None:
         super().__init__()
