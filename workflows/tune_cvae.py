@@ -11,8 +11,8 @@ from algorithms.cvae.options import PRESETS, CVAEOptions
 from workflows.cli.flags import parse, require, run_main
 from workflows.cli.option_flags import flags_of, left_out, over
 from workflows.experiment import search
+from workflows.programs import PROGRAMS
 from workflows.runs import folder as run_folder
-from workflows.runs.metrics import MODES
 
 if TYPE_CHECKING:
     from algorithms.mnist import MNIST
@@ -107,7 +107,7 @@ def tune_cvae(argv: Sequence[str]) -> int:
             preset=preset,
             space=lambda: left_out(space(), flags, CVAEOptions),
             metric=flags.metric,
-            mode=MODES[flags.metric],
+            mode=PROGRAMS["tune_cvae"].metrics[flags.metric],
             columns=COLUMNS,
             test=tester(flags),
         ),

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import GREEDY, STATE, line, make_run, make_training, state, trial
+from workflows.runs.metrics import mode_of
 
 from workflows import results
 from workflows.report import write as analysis
-from workflows.runs.metrics import mode_of
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ import pytest
 import torch
 from PIL import Image
 from processes import finish, start_workflow
+from workflows.runs.metrics import MODES
 
 from algorithms import mnist
 from algorithms.cvae.likelihood import measure
 from algorithms.cvae.options import PRESETS, CVAEOptions
 from workflows import results, sample, tune_cvae
-from workflows.runs.metrics import MODES
 
 start = partial(start_workflow, tune_cvae)
 DIGITS = ("--dataset", "mnist-10k")

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workflows import __version__
 from workflows.cli.flags import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from workflows.experiment.ray_cluster import Cluster
 
 
-VERSIONS_OF = ("ray-training-workflows", "ray", "torch", "gymnasium", "numpy")
+VERSIONS_OF = ("ray", "torch", "gymnasium", "numpy")
 
 
 def quiet_tune() -> None:
@@ -82,7 +83,7 @@ def circumstances() -> dict[str, Any]:
         name.removeprefix("accelerator_type:") for name in resources if name.startswith("accelerator_type:")
     ]
     return {
-        "versions": {"python": platform.python_version()}
+        "versions": {"ray-training-workflows": __version__, "python": platform.python_version()}
         | {name: version for name in VERSIONS_OF if (version := _version(name))},
         "hardware": {
             "nodes": sum(name.startswith("node:") and name != "node:__internal_head__" for name in resources),

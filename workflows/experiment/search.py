@@ -114,8 +114,12 @@ def run(flags: SearchFlags, search: Search) -> int:
     Raises UsageError for whatever is wrong with the flags or their surroundings, before anything is written.
     """
     run_dir = run_folder.choose(flags, search.program, search.preset)
+    if flags.resume:
+        from workflows.experiment import saved_state
+
+        saved_state.require_recoverable(run_dir)
     data = _load(flags)
-    if flags.resume and (dataset := run_folder.read_run(flags.resume).get("dataset")) != data.name:
+    if flags.resume and (dataset := run_folder.read_record(flags.resume).get("dataset")) != data.name:
         raise UsageError(
             f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`"
         )

@@ -111,6 +111,10 @@ def run(flags: TrainingFlags, training: Training) -> int:
     Raises UsageError for whatever is wrong with the flags or their surroundings, before anything is written.
     """
     run_dir = run_folder.choose(flags, training.program, training.options)
+    if flags.resume:
+        from workflows.experiment import saved_state
+
+        saved_state.require_recoverable(run_dir)
     _require_env(flags.env, training)
     from workflows.experiment import console, training_view
     from workflows.experiment import saved_state as state
