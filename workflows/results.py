@@ -84,9 +84,9 @@ class Run:
         return self.trials[self.trials["status"] == "ERROR"]
 
     @property
-    def baselines(self) -> pd.DataFrame:
-        """The rows of the baseline: of the trials with the preset's values."""
-        return self.trials[self.trials["baseline"].astype(bool)]
+    def finished_baselines(self) -> pd.DataFrame:
+        """The rows of the trials with the preset's values that ran to their end."""
+        return self.trials[self.trials["baseline"].astype(bool) & self.ran_to_their_end]
 
     def best(self, metric: str | None = None, mode: Mode | None = None) -> pd.Series | None:
         """Return the row of the best trial, by the run's own metric or another, or None if none ran to its end.
@@ -106,7 +106,8 @@ class Run:
         """Return the trial_ids of the best trial (if there is one) and of the baseline, each once."""
         row = self.best()
         best = [] if row is None else [row["trial_id"]]
-        return list(dict.fromkeys([*best, *self.baselines["trial_id"]]))
+        baselines = self.trials.loc[self.trials["baseline"].astype(bool), "trial_id"]
+        return list(dict.fromkeys([*best, *baselines]))
 
     def with_test(self, record: dict[str, Any]) -> Run:
         """Return the run with the record of its test."""
@@ -158,7 +159,6 @@ def compare(run_dirs: Iterable[str | Path | Run]) -> pd.DataFrame:
 
 def _summary(run: Run) -> dict[str, Any]:
     row, trials = run.best(), run.trials
-    finished = run.baselines[run.ran_to_their_end] if len(trials) else trials
     seconds = pd.to_numeric(trials.get("time_total_s", pd.Series(dtype=float)), errors="coerce")
     return {
         "run": run.folder.resolve().name,
@@ -173,7 +173,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "mode": run.mode,
         "best_trial": None if row is None else row["trial_id"],
         "value": np.nan if row is None else float(row[run.metric]),
-        "baseline_value": _first_number(finished, run.metric),
+        "baseline_value": _first_number(run.finished_baselines, run.metric),
         "iterations": int(trials["iteration"].sum()),
         "time_total_s": float(seconds.sum(min_count=1)),
         "run_dir": str(run.folder),

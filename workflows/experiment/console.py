@@ -162,12 +162,12 @@ def python() -> str:
 def summary(run_dir: Path, search: Search, num_samples: int, reported: bool) -> int:
     """Print how the run ended and what to type next; return the exit code: 0, 1 if a trial failed, 130 if the run was interrupted."""
     trials = results.load_trials(run_dir)
-    ended = results.num_ended(run_dir)
+    ended = results.load(run_dir).num_ended
     failed = trials[trials["status"] == "ERROR"]
     best = results.best(run_dir, search.metric, search.mode)
     if best is not None:
         _print_scores(run_dir, search, trials, best)
-        say(f"picture   {run_dir / results.SAMPLES}/{best['trial_id']}_progress.png")
+        say(f"picture   {run_dir / run_files.SAMPLES}/{best['trial_id']}_progress.png")
     if reported:
         say(f"report    {run_dir}/report.html")
     say(f"tables    {run_dir}/trials.csv  history.csv" + ("  best.json" if best is not None else ""))

@@ -20,7 +20,7 @@ def run(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> None:
 
     Nothing where the search has no such test, where some trial is still to end (it may become the best), or where none ran to its end.
     """
-    if search.test is None or results.num_ended(run_dir) < num_samples:
+    if search.test is None or results.load(run_dir).num_ended < num_samples:
         return
     best, done = results.best(run_dir, search.metric, search.mode), results.read_test(run_dir)
     if best is None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflows.results import Run, is_finite
+from workflows.results import Run
+from workflows.runs.tables import is_finite
 
 TRIALS_PER_HYPERPARAMETER = 10
 MOST_TRIALS = 1000

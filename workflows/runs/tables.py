@@ -100,7 +100,8 @@ def _best_values(metrics: pd.DataFrame, record: dict[str, Any], program: Program
 def is_finite(column: pd.Series) -> pd.Series:
     """Mark the finite numbers of a column; in a column of words or lists, none."""
     if pd.api.types.is_numeric_dtype(column):
-        return np.isfinite(column)
+        finite: pd.Series = np.isfinite(column)
+        return finite
     return pd.Series(False, column.index)
 
 
