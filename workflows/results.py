@@ -1,6 +1,8 @@
-"""The public door to a run folder: `from workflows import results`. Works during a run, after its end, after a kill.
+"""The public door to run folders, in whatever state they are: `from workflows import results`.
 
-run = results.load("~/ray_results/NAME")     run.trials, run.history: pandas tables; run.best(): the best trial
+    run = results.load("~/ray_results/NAME")     run.trials, run.history: pandas tables; run.best(): the best trial
+
+Neither Ray nor torch is needed.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class Run:
 
     @property
     def ran_to_their_end(self) -> pd.Series:
-        """Mark the trials (bool) that have all reports of a full trial; a training has no limit, and must have ended."""
+        """Mark the trials (bool) with all reports of a full trial; a training must only have ended."""
         full_length = self.record.get("num_reports") or self.trials["iteration"]
         return (self.trials["status"] == "TERMINATED") & (self.trials["iteration"] == full_length)
 
@@ -89,9 +91,9 @@ class Run:
         return self.trials[self.trials["baseline"].astype(bool) & self.ran_to_their_end]
 
     def best(self, metric: str | None = None, mode: Mode | None = None) -> pd.Series | None:
-        """Return the row of the best trial, by the run's own metric or another, or None if none ran to its end.
+        """Return the row of the best trial, by the run's own metric or another; None if none ran to its end.
 
-        Only trials that ran to their end count: scores compare at equal training and equal numbers of samples.
+        Only those count: scores compare at equal training and equal numbers of samples.
         """
         metric, mode = metric or self.metric, mode or self.mode
         if metric not in self.trials:
@@ -125,7 +127,7 @@ def load(run_dir: str | Path) -> Run:
 
 
 def load_history(run_dir: str | Path) -> pd.DataFrame:
-    """Return a row a report: trial_id, iteration, every metric, every `config/…`; NaN where a report has no value.
+    """Return a row a report: trial_id, iteration, every metric, every `config/…`; NaN for a missing value.
 
     Raises OSError or ValueError where it is no run.
     """
@@ -133,13 +135,13 @@ def load_history(run_dir: str | Path) -> pd.DataFrame:
 
 
 def load_trials(run_dir: str | Path) -> pd.DataFrame:
-    """Return a row a trial, in the order in which they were made. Raises OSError or ValueError where it is no run.
+    """Return a row a trial, in the order in which they were made. Raises OSError or ValueError for no run.
 
-    trial_id, status, error, iteration, metrics, `best/…`, `config/…`, baseline, checkpoint. Metrics are those of the
-    last report, NaN without one; `time_total_s` is the seconds it took. `best/…` is a metric's best value in any
-    report. `error` is the reason of a failure, else None. `config/…` are all hyperparameters. `baseline` marks the
-    trial with the preset's values. `checkpoint` is the path of the newest one, or None. Status is Tune's (PENDING,
-    RUNNING, PAUSED, TERMINATED, ERROR) at its last save: trials of a killed run stay RUNNING.
+    trial_id, status, error, iteration, metrics, `best/…`, `config/…`, baseline, checkpoint. Metrics are those of
+    the last report, NaN without one; `time_total_s` is the seconds it took. `best/…` is a metric's best value in
+    any report. `error` is the reason of a failure, else None. `config/…` are all hyperparameters. `baseline`
+    marks the trial with the preset's values. `checkpoint` is the path of the newest one, or None. Status is
+    Tune's at its last save (PENDING, RUNNING, PAUSED, TERMINATED, ERROR): a killed run's trials stay RUNNING.
     """
     return load(run_dir).trials
 
@@ -150,7 +152,7 @@ def best(run_dir: str | Path, metric: str | None = None, mode: Mode | None = Non
 
 
 def compare(run_dirs: Iterable[str | Path | Run]) -> pd.DataFrame:
-    """Return a row a run, in the order given: what it was, how many trials ended how, its best trial and score.
+    """Return a row a run, in the order given: what it was, how its trials ended, the best one and its score.
 
     A missing value is None or NaN. `iterations` and `time_total_s` are sums over all trials.
     """
@@ -187,7 +189,7 @@ def _first_number(rows: pd.DataFrame, column: str) -> float:
 
 
 def read_test(run_dir: str | Path) -> dict[str, Any] | None:
-    """Return the best trial's record of the test digits (trial_id, checkpoint, metrics), or None without a test."""
+    """Return what the best trial got on the test digits (trial_id, checkpoint, metrics); None if not tested."""
     try:
         record = json.loads((Path(run_dir).expanduser() / TEST_FILE).read_text())
     except (FileNotFoundError, ValueError):

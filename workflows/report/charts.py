@@ -1,6 +1,6 @@
 """The shapes of all charts, as plain numbers: png.py draws them as PNG, plotly.py in the browser.
 
-    run --> charts.Chart --> panels --> series of (x, y), each of a trial's role: best, baseline, stopped, failed, ...
+    run --> Chart --> panels --> series of (x, y), each with a trial's role: best, baseline, stopped, failed, ...
 
 search_charts.py and training_charts.py make them from a run.
 """
@@ -56,7 +56,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. The kind `parallel` has `axes` instead; the last one is the score that colours the trials."""
+    """One pair of axes; of the kind `parallel` several `axes`, and the last one, the score, colours the trials."""
 
     x_label: str
     y_label: str

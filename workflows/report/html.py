@@ -1,7 +1,7 @@
-"""One page to read, of a run or of several side by side: one file that opens in any browser, without a network.
+"""One page to read, of a run or of several side by side: one file, for any browser, without a network.
 
 run --> figures.charts --> Plotly's figures as plain dictionaries ┐
-    --> page_parts: a row a trial, with details and pictures      ┴--> page/page.html, with style, script, Plotly
+    --> page_parts: a row a trial, with details and pictures      ┴--> page/page.html, style, script, Plotly
 """
 
 from __future__ import annotations

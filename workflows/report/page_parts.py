@@ -1,4 +1,4 @@
-"""What the page of a run shows besides its charts: facts, the best trial, a row a trial with details and pictures."""
+"""What the page of a run shows besides its charts: facts, the best trial, a row a trial."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def best(run: Run, row: pd.Series) -> dict[str, Any]:
-    """Return the best trial's scores beside the baseline's, its searched hyperparameters, and the next command."""
+    """Return the scores of best trial and baseline, the best hyperparameters, and the next command."""
     names = list(dict.fromkeys([run.metric, *_scores(run)]))
     shown = [("best" if run.is_search else "last report", row)]
     if run.is_search:
@@ -155,7 +155,7 @@ def _trial_row(
 
 
 def _pictures(trial_dir: Path) -> list[tuple[str, Path]]:
-    """Return a trial's pictures with their captions, sample grids first, each kind in the order of updates."""
+    """Return a trial's pictures with captions, sample grids first, each kind in the order of updates."""
     found = sorted(read_pictures(trial_dir), key=lambda picture: (picture[0] != SAMPLES, *picture[:2]))
     return [(f"{name} after {updates:,} updates", path) for name, updates, path in found]
 

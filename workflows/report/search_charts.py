@@ -54,7 +54,7 @@ def roles(run: Run) -> dict[str, str]:
 
 
 def best_first(run: Run) -> list[str]:
-    """Return the trial_ids: best, baseline, those that ran to their end by score, failed, the rest by score."""
+    """Return the trial_ids: best, baseline, those with a full run by score, failed, the rest by score."""
     role = roles(run)
     order = {"best": 0, "baseline": 1, "ended": 2, "failed": 3}
     scored = with_numbers(run.trials, run.metric)
@@ -125,7 +125,7 @@ class Scores:
 
 
 def parallel(run: Run) -> Chart | None:
-    """Return parallel coordinates: an axis per hyperparameter, a line per trial, coloured by its last score."""
+    """Return parallel coordinates: an axis per hyperparameter, a line per trial, coloured by its score."""
     scores = Scores(run)
     if not scores.are_enough:
         return None

@@ -35,7 +35,9 @@ def waiting(run: Run) -> Chart:
     idle = {"learner_idle_share": "the learner", "env_runners_idle_share": "the env runners"}
     panels = _quantities(run, idle, "share of the time spent waiting")
     panels += _quantities(run, {"weights_lag": ""}, "weights lag (updates of the weights)")
-    caption = "How much of its time each side waits for the other, and how many weights versions rollouts lag behind."
+    caption = (
+        "The share of its time that each side waits, and how many weights versions the rollouts lag behind."
+    )
     return Chart("waiting", "Waiting and lag", caption, panels)
 
 

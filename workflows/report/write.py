@@ -1,4 +1,4 @@
-"""Writes all that can be made of a run folder: tables, figures, one page. It runs nothing and needs no Ray."""
+"""Writes all that can be made of a run folder: tables, figures, one page."""
 
 from __future__ import annotations
 

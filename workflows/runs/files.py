@@ -45,7 +45,7 @@ def read_run(run_dir: str | Path) -> dict[str, Any]:
 def read_reports(trial_dir: str | Path) -> list[dict[str, Any]]:
     """Return a trial's reports in order, as Tune wrote them.
 
-    A resumed trial repeats some reports; the last one of an iteration counts. Lines that were cut short are left out.
+    A resumed trial repeats some; the last report of an iteration counts. Lines that were cut short do not.
     """
     path = Path(trial_dir) / "result.json"
     reports: dict[int, dict[str, Any]] = {}
@@ -73,7 +73,7 @@ def read_trials(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _saved_trials(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the trials of the newest state file that is whole. Tune writes in place, so a kill cuts one short."""
+    """Return the trials of the newest whole state file. Tune writes in place, so a kill cuts one short."""
     states = [*run_dir.glob(STATE), *run_dir.glob(f"{SAVED}/{STATE}")]
     for state in sorted(states, key=lambda path: (path.name, path.parent == run_dir), reverse=True):
         try:

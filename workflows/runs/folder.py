@@ -1,4 +1,4 @@
-"""The folder of a run: a new one, or one to resume. What is wrong is a UsageError; nothing heavy is imported."""
+"""The folder of a run: a new one, or one to resume. What is wrong is a UsageError."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workflows.runs.files import RUN_FILE, read_run
 
 PACKAGE = "ray-training-workflows"
 RESUMABLE_SINCE = "0.2"
-"""The oldest version whose saved states can be resumed: they hold pickles, which name modules of their version."""
+"""The oldest version whose runs can be resumed: their pickles name modules of that version."""
 
 
 def saved_flags(run_dir: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def saved_flags(run_dir: str) -> dict[str, Any]:
 
 
 def read_record(run_dir: str) -> dict[str, Any]:
-    """Return the record of the run to resume. Raises UsageError if it is no run, broken, or of an old version."""
+    """Return the record of the run to resume. Raises UsageError for no run, a broken or a too old one."""
     try:
         record = read_run(run_dir)
     except (FileNotFoundError, NotADirectoryError):
@@ -54,9 +54,8 @@ def _new(flags: RunFlags, program: str) -> Path:
         raise _taken(run_dir)
     parent = next(folder for folder in (storage, *storage.parents) if os.path.lexists(folder))
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        raise UsageError(
-            f"--storage-path {flags.storage_path!r} can't be written: {parent} is no folder that may be written to"
-        )
+        reason = f"{parent} is no folder that may be written to"
+        raise UsageError(f"--storage-path {flags.storage_path!r} can't be written: {reason}")
     return run_dir
 
 
@@ -111,7 +110,7 @@ def _require_version(run_dir: str, record: dict[str, Any]) -> None:
     wrote = str(record.get("versions", {}).get(PACKAGE, RESUMABLE_SINCE))
     if _numbers(wrote) < _numbers(RESUMABLE_SINCE):
         raise UsageError(
-            f"--resume {run_dir!r} was written by version {wrote}, and version {__version__} can't resume it; "
+            f"--resume {run_dir!r} was written by version {wrote}, which version {__version__} can't resume; "
             f"use version {wrote} for that (analyze.py, sample.py and play.py can read it)"
         )
 
@@ -137,7 +136,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 def is_running(run_dir: Path) -> bool:
-    """Return whether a process of this machine holds the run's lock. It only reads, so the run may be another user's."""
+    """Return whether a process of this machine holds the run's lock. The run may be another user's."""
     import fcntl
 
     try:

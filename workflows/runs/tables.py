@@ -16,14 +16,15 @@ from workflows.runs.files import newest_checkpoint, read_error, read_reports
 BEST = "best/"
 """Prefix of the columns that hold a metric's best value in any report."""
 _TUNES_OWN = (
-    "done", "date", "pid", "node_ip", "time_since_restore", "iterations_since_restore", "experiment_tag", "trial_id",
+    "done", "date", "pid", "node_ip", "time_since_restore", "iterations_since_restore", "experiment_tag",
+    "trial_id",
 )  # fmt: skip
 _FIRST = ["trial_id", "status", "error", "iteration"]
 _LAST = ["baseline", "checkpoint"]
 
 
 def history_table(run_dir: Path, found: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return a row a report: trial_id, iteration, every metric, every `config/…`; NaN where a report has no value."""
+    """Return a row a report: trial_id, iteration, every metric, every `config/…`; NaN for a missing value."""
     rows = []
     for trial in found:
         for report in read_reports(run_dir / trial["trial_id"]):
@@ -41,7 +42,7 @@ def history_table(run_dir: Path, found: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _as_numbers(values: pd.Series) -> pd.Series:
-    """Return the numbers of a column, NaN for anything else (Tune writes NaN as "null"); a column of words as it is."""
+    """Return a column's numbers, NaN for the rest (Tune writes NaN as "null"); a column of words as it is."""
     is_number = [
         isinstance(value, int | float) and not isinstance(value, bool) and value == value for value in values
     ]
