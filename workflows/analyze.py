@@ -33,7 +33,7 @@ class AnalyzeFlags:
 
 
 def analyze(argv: Sequence[str]) -> int:
-    """Parse the flags, read all runs, write, and return the exit code. If a run can't be read, write nothing."""
+    """Parse the flags, read all runs, write, return the exit code. If a run can't be read, write nothing."""
     flags = parse_plain(AnalyzeFlags, argv)
     folders = _folders(flags)
     outputs, common = _outputs(folders, flags.output)
@@ -80,7 +80,7 @@ def _folders(flags: AnalyzeFlags) -> list[Path]:
 
 
 def _outputs(folders: list[Path], output: str) -> tuple[list[Path], Path]:
-    """Return the folder of each run's files, and that of a comparison. Raises UsageError for read-only ones."""
+    """Return the folders for each run's files and for a comparison. Raises UsageError if one is read-only."""
     outputs, common = folders, folders[0].parent
     if output:
         names = [folder.name for folder in folders]

@@ -1,4 +1,4 @@
-"""The programs that write run folders, one row each: what they train, what they measure, what is drawn.
+"""The programs that write run folders, one row each: what they train and measure, and their charts.
 
 A row names code by `module:attribute`, so reading this table imports nothing.
 """
@@ -45,9 +45,9 @@ class Program:
     draws: str = ""
     """The module whose `samples` draws digits from a trained model; of searches."""
     metric: str = ""
-    """What the program improves by default."""
+    """The metric that the program improves by default."""
     metrics: dict[str, Mode] = field(default_factory=dict)
-    """Metrics that are better high or low, by the last part of their column's name."""
+    """The metrics with a direction: last part of the column's name -> which values are better."""
     columns: tuple[str, ...] = ()
     """Metrics in the summary's table."""
     x: str = "updates"
@@ -65,9 +65,9 @@ class Program:
         return mode
 
     def mode_of(self, column: str) -> Mode | None:
-        """Return whether the least or the greatest value of a column is its best; None where neither is.
+        """Return which value of a column is its best; None for a column without a direction.
 
-        The last part of a column's name counts: `evaluation/env_runners/episode_return_mean` is a return.
+        The last part of its name decides: `evaluation/env_runners/episode_return_mean` is a return.
         """
         return self.metrics.get(column.rpartition("/")[2])
 
@@ -119,7 +119,7 @@ PROGRAMS = {row.name: row for row in _ROWS}
 
 
 def program_of(record: dict[str, Any]) -> Program:
-    """Return the program that wrote a run's record; an unknown one gets a row that fits any run of its kind."""
+    """Return the program of a run's record. An unknown program gets a row that fits any run of its kind."""
     name = str(record.get("program", "run"))
     if name in PROGRAMS:
         return PROGRAMS[name]

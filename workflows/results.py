@@ -1,6 +1,8 @@
 """Reads run folders, of finished and unfinished runs, into pandas: `from workflows import results`.
 
-    run = results.load("~/ray_results/NAME")     run.trials, run.history: pandas tables; run.best(): the best trial
+    run = results.load("~/ray_results/NAME")
+    run.trials, run.history     # pandas tables
+    run.best()                  # the row of the best trial
 
 Neither Ray nor torch is needed.
 """
@@ -27,11 +29,11 @@ TEST_FILE = "test.json"
 
 @dataclass(frozen=True)
 class Run:
-    """The content of a run folder, as of when it was read."""
+    """The content of a run folder when it was read."""
 
     folder: Path
     record: dict[str, Any]
-    """What was asked for, and the versions and hardware that ran it; see `runs.files.read_run`."""
+    """The flags and options of the run, its versions and its hardware; see `runs.files.read_run`."""
     trials: pd.DataFrame
     """See `load_trials`."""
     history: pd.DataFrame
@@ -51,7 +53,7 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """What the run improves."""
+        """The metric that the run improves."""
         return str(self.record["metric"])
 
     @property
@@ -72,7 +74,7 @@ class Run:
 
     @property
     def ran_to_their_end(self) -> pd.Series:
-        """Mark the trials (bool) with all reports of a full trial; a training must only have ended."""
+        """Mark (bool) the trials with all their reports. A training must only have ended."""
         full_length = self.record.get("num_reports") or self.trials["iteration"]
         return (self.trials["status"] == "TERMINATED") & (self.trials["iteration"] == full_length)
 
@@ -106,7 +108,7 @@ class Run:
         return row
 
     def best_and_baseline(self) -> list[str]:
-        """Return the trial_ids of the best trial (if there is one) and of the baseline, each once."""
+        """Return the trial_ids of the best trial, if any, and of the baseline, each once."""
         row = self.best()
         best = [] if row is None else [row["trial_id"]]
         baselines = self.trials.loc[self.trials["baseline"].astype(bool), "trial_id"]
@@ -144,7 +146,7 @@ def open_run(folder: Path) -> Run:
 
 
 def load_history(run_dir: str | Path) -> pd.DataFrame:
-    """Return a row per report: trial_id, iteration, every metric and every `config/…`. NaN marks missing values.
+    """Return a row per report: trial_id, iteration, all metrics, all `config/…`. NaN marks missing values.
 
     Raises OSError or ValueError for a folder that is no run.
     """
@@ -172,7 +174,7 @@ def best(run_dir: str | Path, metric: str | None = None, mode: Mode | None = Non
 
 
 def compare(run_dirs: Iterable[str | Path | Run]) -> pd.DataFrame:
-    """Return a row per run, in the order given: its program, how its trials ended, the best one and its score.
+    """Return a row per run, in the order given: its program, how its trials ended, its best score.
 
     A missing value is None or NaN. `iterations` and `time_total_s` are sums over all trials.
     """

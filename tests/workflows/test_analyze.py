@@ -1,4 +1,4 @@
-"""`analyze.py` as a person runs it: on runs made by hand, on real ones while they go on and once they were killed."""
+"""`analyze.py` on runs made by hand, and on real runs, both running and killed ones."""
 
 import json
 import os

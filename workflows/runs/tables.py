@@ -24,7 +24,7 @@ _LAST = ["baseline", "checkpoint"]
 
 
 def history_table(run_dir: Path, found: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return a row a report: trial_id, iteration, every metric, every `config/…`; NaN for a missing value."""
+    """Return a row per report; see `results.load_history` for its columns."""
     rows = []
     for trial in found:
         for report in read_reports(run_dir / trial["trial_id"]):
