@@ -1,6 +1,7 @@
-"""Digits from a run's best generative model: `python workflows/sample.py RUN_DIR`, even while the run goes on.
+"""Digits from a run's best generative model: `python workflows/sample.py RUN_DIR`, also during the run.
 
-run folder --> its best trial, or --trial --> the trial's newest checkpoint --> a page as .png, or arrays as .npz"""
+run folder --> its best trial, or --trial --> the trial's newest checkpoint --> a page as .png, or arrays as
+.npz"""
 
 from __future__ import annotations
 
@@ -31,14 +32,14 @@ class SampleFlags:
     run_dir: Annotated[str, Positional, arg(metavar="RUN_DIR")]
     """The run's folder."""
     num: int = 100
-    """Number of digits; a multiple of 10 with --grid or --interpolate. Models with labels draw 0 to 9 in turn."""
+    """Number of digits; with --grid or --interpolate a multiple of 10. With labels, 0 to 9 come in turn."""
     output: str = "samples.png"
     """A .png has ten digits in a row. A .npz has images, uint8 [num, 28, 28] with ink 255, and labels, int64
     [num], if the model has labels. An old file is replaced."""
     digit: Annotated[int | None, arg(metavar="INT")] = None
     """Draw this digit only (models with labels; not with --grid)."""
     grid: bool = False
-    """Ten rows, the digits 0 to 9. Each column has one draw of noise, and so one style (models with labels)."""
+    """Ten rows, the digits 0 to 9; the same noise, and so one style, down a column (models with labels)."""
     interpolate: bool = False
     """Rows of ten even steps from one draw of noise to another. With labels, a row keeps to one digit."""
     trial: Annotated[str | None, arg(metavar="STR")] = None
