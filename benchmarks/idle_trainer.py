@@ -1,4 +1,4 @@
-"""A trainer that learns nothing: what is left of a search is what the search itself costs."""
+"""A trainer that learns nothing, so that the time of a search is the overhead of the search."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from algorithms import mnist
+from workflows.programs import Program
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class IdleOptions:
 
 
 class IdleTrainer:
-    """Sleeps for an update; everything else is as for a real trainer."""
+    """Sleeps for each update; everything else is as in a real trainer."""
 
     precision = "fp32"
 
@@ -44,7 +45,12 @@ class IdleTrainer:
         self.updates = state["updates"]
 
 
-def space() -> dict[str, Any]:
-    from ray import tune
-
-    return {"number": tune.uniform(0, 1)}
+PROGRAM = Program(
+    "idle",
+    "search",
+    trains="idle_trainer:IdleTrainer",
+    metric="score",
+    metrics={"score": "min"},
+    columns=("score",),
+)
+SPACE = {"number": ("uniform", 0, 1)}

@@ -1,6 +1,6 @@
-"""What the search itself costs: 20 trials of one second each on two slots, ideally ten seconds.
+"""The overhead of a search: 20 trials of one second each on two slots, ideally ten seconds.
 
-The peer is Tune's default, a process a trial."""
+The peer is Tune's default, a new process for each trial."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
 
 import idle_trainer
 from side_by_side import side_by_side
 
 from algorithms import mnist
 from workflows.experiment import search
+from workflows.experiment.experiment import build_tuner
 from workflows.experiment.ray_cluster import connected
 
 NUM_TRIALS, SLOTS = 20, 2
 
 
 def seconds(data: mnist.MNIST, reuse_actors: bool) -> float:
-    """Return how long the search takes, from `fit()` to its end; Ray is up already."""
-    mode: Literal["min"] = "min"
-    spec = search.Search(
-        program="tune_overhead",
-        trainer="idle_trainer:IdleTrainer",
-        preset=idle_trainer.IdleOptions(seconds_per_update=1.0),
-        space=idle_trainer.space,
-        metric="score",
-        mode=mode,
-        columns=("score",),
-    )
+    """Return the seconds of the search, from `fit()` to its end; Ray is running already."""
     with tempfile.TemporaryDirectory() as folder:
         flags = search.SearchFlags(
             num_samples=NUM_TRIALS, max_updates=1, updates_per_report=1, scheduler="fifo", storage_path=folder
         )
-        tuner = search.build_tuner(flags, spec, data, Path(folder) / "run", reuse_actors=reuse_actors)
+        asked = search.Search(
+            idle_trainer.PROGRAM,
+            flags,
+            idle_trainer.IdleOptions(seconds_per_update=1.0),
+            space=idle_trainer.SPACE,
+            load_data=lambda flags: data,
+            reuse_actors=reuse_actors,
+        )
+        tuner = build_tuner(asked, Path(folder) / "run")
         began = time.perf_counter()
         results = tuner.fit()
         took = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""Episodes of a run's policy: `python workflows/play.py RUN_DIR`, during the run, after its end, or after a kill.
+"""Episodes of a run's policy, in whatever state the run is: `python workflows/play.py RUN_DIR`.
 
 run folder --> its trial, or --trial --> the policy in that trial's newest checkpoint
     --> episodes, several at a time --> their returns;  --video: one more episode, drawn
@@ -28,7 +28,7 @@ PROGRESS_S = 2.0
 
 @dataclass(frozen=True)
 class PlayFlags:
-    """Play whole episodes with the policy of a run of train_dqn (its greedy actions) or train_reinforce (actions drawn from it)."""
+    """Play whole episodes with the policy of a training: greedy actions of a DQN, sampled ones of REINFORCE."""
 
     run_dir: Annotated[str, Positional, arg(metavar="RUN_DIR")]
     """The run's folder."""
@@ -116,7 +116,7 @@ def _one_line(what: str) -> Iterator[None]:
 
 
 def _paths(flags: PlayFlags) -> tuple[Path, Path | None]:
-    """Return the run's folder and the video's path, both absolute. Raises UsageError if they can't be used."""
+    """Return the run's folder and the video's path, both absolute. Raises UsageError for unusable ones."""
     run_dir = Path(os.path.abspath(os.path.expanduser(flags.run_dir)))
     video = None
     if flags.video is not None:

@@ -1,62 +1,35 @@
-"""Train a DQN on a Gymnasium environment: `python workflows/train_dqn.py`, on a laptop or with env runners all over a cluster."""
+"""Train a DQN on a Gymnasium environment: `python workflows/train_dqn.py`, on a laptop or on a cluster."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from algorithms.dqn.options import PRESETS, DQNOptions
 from workflows.cli.flags import parse, run_main
-from workflows.cli.option_flags import flags_of, over
-from workflows.experiment import training
+from workflows.cli.option_flags import apply_flags, flags_of
+from workflows.experiment import experiment, training
+from workflows.programs import PROGRAMS
 from workflows.runs import folder as run_folder
 
-SMOKE: dict[str, Any] = {
-    "stop_env_steps": 5000,
-    "stop_return": float("inf"),
-    "evaluation_interval": 2,
-    "checkpoint_frequency": 2,
-}
+MODEL = flags_of(PRESETS["CartPole-v1"], group="model (defaults for CartPole-v1)")
 
 
 @dataclass(frozen=True)
-class TrainDQNFlags(flags_of(DQNOptions, "(default: the preset's)"), training.TrainingFlags):  # type: ignore[misc]
-    """Train a DQN. CartPole-v1 and Acrobot-v1 have presets; any other environment starts from DQNOptions' defaults."""
+class TrainDQNFlags(MODEL, training.TrainingFlags):  # type: ignore[valid-type, misc]
+    """Train a DQN. CartPole-v1 and Acrobot-v1 have presets; other environments start from DQNOptions' defaults."""
 
     synchronous: bool = False
-    """Let the env runners wait while the learner learns: slower, and the same numbers at every run of one seed."""
-
-
-def configure(options: DQNOptions, synchronous: bool) -> Any:
-    """Return RLlib's configuration of a DQN with these hyperparameters."""
-    from algorithms.dqn.dqn import DQNConfig
-
-    return DQNConfig().training(**asdict(options), synchronous=synchronous)
-
-
-def require_spaces(env: str, obs: Any, actions: Any) -> None:
-    """Raise ValueError where a DQN can't learn on environments of these spaces."""
-    from algorithms.rl import vector_envs
-
-    vector_envs.require_discrete_actions(env, actions)
-    vector_envs.require_vector_obs(env, obs)
+    """Let the env runners wait while the learner learns: slower, but a seed repeats its numbers."""
 
 
 def train_dqn(argv: Sequence[str]) -> int:
     """Parse the flags, train, and return the exit code."""
-    flags = parse(TrainDQNFlags, argv, smoke=SMOKE, saved=run_folder.saved_flags)
-    options = over(PRESETS.get(flags.env, DQNOptions()), flags)
-    return training.run(
-        flags,
-        training.Training(
-            program="train_dqn",
-            options=options,
-            config=lambda: configure(options, flags.synchronous),
-            require_spaces=require_spaces,
-        ),
-    )
+    flags = parse(TrainDQNFlags, argv, smoke=training.SMOKE, saved=run_folder.saved_flags)
+    options = apply_flags(PRESETS.get(flags.env, DQNOptions()), flags)
+    more = {"synchronous": flags.synchronous}
+    return experiment.run(training.Training(PROGRAMS["train_dqn"], flags, options, more))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

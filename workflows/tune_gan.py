@@ -1,4 +1,4 @@
-"""Search the DCGAN's hyperparameters on MNIST with Ray Tune: `python workflows/tune_gan.py`, on a laptop or on a cluster."""
+"""Search the DCGAN's hyperparameters on MNIST: `python workflows/tune_gan.py`, on a laptop or on a cluster."""
 
 from __future__ import annotations
 
@@ -9,56 +9,43 @@ from typing import Any
 
 from algorithms.gan.options import GANOptions
 from workflows.cli.flags import parse, run_main
-from workflows.cli.option_flags import flags_of, left_out, over
-from workflows.experiment import search
+from workflows.cli.option_flags import apply_flags, flags_of, not_given
+from workflows.experiment import experiment, search
+from workflows.programs import PROGRAMS
 from workflows.runs import folder as run_folder
 
-SMOKE: dict[str, Any] = {
-    "num_samples": 3,
-    "max_updates": 40,
-    "updates_per_report": 10,
-    "dataset": "mnist-10k",
-} | search.SMOKE_SCORING
-
-
-COLUMNS = ("fid_mnist", "classifier_score", "class_balance", "confidence")
+SMOKE: dict[str, Any] = search.SMOKE | {"max_updates": 40, "updates_per_report": 10}
+PRESET = GANOptions()
+SPACE: dict[str, Any] = {
+    "generator_lr": ("loguniform", 2e-4, 4e-3),
+    "discriminator_lr": ("loguniform", 1e-4, 2e-3),
+    "beta1": ("choice", [0.0, 0.25, 0.5]),
+    "label_smoothing": ("choice", [0.0, 0.1, 0.2]),
+    "ema_decay": ("choice", [0.0, 0.99, 0.998]),
+    "latent_size": ("choice", [32, 64, 96]),
+    "width": ("choice", [16, 32]),
+}
+"""The search space: name of an option -> how Tune draws it."""
 
 
 @dataclass(frozen=True)
-class TuneGANFlags(flags_of(GANOptions), search.SearchFlags):  # type: ignore[misc]
-    """Search the hyperparameters of a DCGAN on MNIST. The first trial is the homework's setting, run to the end."""
+class TuneGANFlags(flags_of(PRESET, SPACE), search.SearchFlags):  # type: ignore[misc]
+    """Search the hyperparameters of a DCGAN on MNIST. The first trial, the baseline, is the reference setting.
 
-
-def space() -> dict[str, Any]:
-    """Return the search space: names of GANOptions, and where Tune draws their values from."""
-    from ray import tune
-
-    return {
-        "generator_lr": tune.loguniform(2e-4, 4e-3),
-        "discriminator_lr": tune.loguniform(1e-4, 2e-3),
-        "beta1": tune.choice([0.0, 0.25, 0.5]),
-        "label_smoothing": tune.choice([0.0, 0.1, 0.2]),
-        "ema_decay": tune.choice([0.0, 0.99, 0.998]),
-        "latent_size": tune.choice([32, 64, 96]),
-        "width": tune.choice([16, 32]),
-    }
+    A flag of the model fixes a hyperparameter for all trials; it is not searched then.
+    """
 
 
 def tune_gan(argv: Sequence[str]) -> int:
     """Parse the flags, search, and return the exit code."""
     flags = parse(TuneGANFlags, argv, smoke=SMOKE, saved=run_folder.saved_flags)
-    preset = over(GANOptions(), flags)
-    return search.run(
-        flags,
+    return experiment.run(
         search.Search(
-            program="tune_gan",
-            trainer="algorithms.gan.trainer:GANTrainer",
-            preset=preset,
-            space=lambda: left_out(space(), flags, GANOptions),
-            metric="fid_mnist",
-            mode="min",
-            columns=COLUMNS,
-        ),
+            program=PROGRAMS["tune_gan"],
+            flags=flags,
+            options=apply_flags(PRESET, flags),
+            space=not_given(SPACE, flags, GANOptions),
+        )
     )
 
 

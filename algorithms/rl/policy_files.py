@@ -1,7 +1,7 @@
-"""A trained policy as two files that need neither Ray nor pickle: `policy.safetensors`, the weights, and `policy.json`.
+"""A trained policy as two files that need neither Ray nor pickle: `policy.safetensors` and `policy.json`.
 
-The JSON file describes the network and the environment. One description fits every algorithm: its policy either
-takes the action with the highest value, or draws from a distribution (categorical or Gaussian)."""
+The first holds the weights, the second describes the network and the environment. One description fits every
+algorithm: a policy takes the action with the highest value, or draws from a categorical or Gaussian."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PolicyDescription:
 
     algorithm: str
     policy: PolicyKind
-    """values: the action with the highest value; distribution: actions are drawn, or the most likely one is taken."""
+    """values: the action with the highest value; distribution: actions are drawn, or the most likely."""
     env: str
     """A Gymnasium id, a `module.Class` path, or the name under which it was registered."""
     env_config: dict[str, Any]
@@ -70,9 +70,8 @@ class PolicyDescription:
         if sizes != (self.obs_size, self.num_actions, self.action_size):
             gaussian = f"actions of {self.action_size} numbers"
             kind = gaussian if self.num_actions is None else f"{self.num_actions} actions"
-            raise ValueError(
-                f"env {self.env!r} has {obs} and {actions}, but the policy is for {self.obs_size} numbers and {kind}"
-            )
+            has = f"env {self.env!r} has {obs} and {actions}"
+            raise ValueError(f"{has}, but the policy is for {self.obs_size} numbers and {kind}")
 
     def to_json(self) -> str:
         """Return the description as JSON."""

@@ -1,4 +1,4 @@
-"""What goes wrong in a training: environments that raise, give NaN or hang, runners and learners that are killed; real processes all."""
+"""Faults in real processes: environments that raise, give NaN or hang, killed runners and learners."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from algorithms.dqn.dqn import DQN, DQNConfig
 from algorithms.rl.stepper import EnvironmentFailed
 from workflows import train_dqn
-from workflows.experiment import training
+from workflows.experiment import experiment, training
+from workflows.programs import PROGRAMS
 from workflows.results import load_history, load_trials
 
 DEADLINE_S = 120
@@ -202,15 +204,11 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_replay_inc
         checkpoint_frequency=4,
     )
     options = train_dqn.DQNOptions(num_steps_sampled_before_learning_starts=100)
-    asked = training.Training(
-        "train_dqn",
-        options,
-        lambda: train_dqn.configure(options, False).callbacks(KillsTheLearnerOnce),
-        train_dqn.require_spaces,
-    )
+    asked = training.Training(PROGRAMS["train_dqn"], flags, options)
+    asked.config.callbacks(KillsTheLearnerOnce)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    results = training.build_tuner(flags, asked, run_dir).fit()
+    results = experiment.build_tuner(asked, run_dir).fit()
     assert not results.errors
     (row,) = load_trials(run_dir).to_dict("records")
     assert row["status"] == "TERMINATED"
@@ -226,9 +224,7 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_replay_inc
 def test_a_run_whose_runner_was_killed_still_solves_cartpole(built: Any) -> None:
     options = train_dqn.PRESETS["CartPole-v1"]
     configured = (
-        train_dqn.configure(options, synchronous=False)
-        .environment("CartPole-v1")
-        .env_runners(num_env_runners=2)
+        DQNConfig().training(**asdict(options)).environment("CartPole-v1").env_runners(num_env_runners=2)
     )
     algorithm = built(configured.evaluation(evaluation_interval=2, evaluation_duration=20).debugging(seed=0))
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What goes wrong in a training of whole episodes: environments that raise, give NaN, hang or never end, processes that are killed."""
+"""Faults of whole episodes: environments that raise, give NaN, hang or never end, killed processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from algorithms.reinforce.reinforce import REINFORCEConfig
 from algorithms.rl.stepper import EnvironmentFailed
 from workflows import train_reinforce
-from workflows.experiment import training
+from workflows.experiment import experiment, training
+from workflows.programs import PROGRAMS
 from workflows.results import load_history, load_trials
 
 DEADLINE_S = 120
@@ -216,15 +217,11 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_cu
     options = train_reinforce.REINFORCEOptions(num_episodes_per_train_batch=4)
     histories = []
     for name, callbacks in (("killed", KillsTheLearnerOnce), ("unharmed", RLlibCallback)):
-        asked = training.Training(
-            "train_reinforce",
-            options,
-            lambda callbacks=callbacks: train_reinforce.configure(options).callbacks(callbacks),  # type: ignore[misc]
-            train_reinforce.require_spaces,
-        )
+        asked = training.Training(PROGRAMS["train_reinforce"], flags, options)
+        asked.config.callbacks(callbacks)
         run_dir = tmp_path / name
         run_dir.mkdir()
-        results = training.build_tuner(flags, asked, run_dir).fit()
+        results = experiment.build_tuner(asked, run_dir).fit()
         assert not results.errors
         (row,) = load_trials(run_dir).to_dict("records")
         assert row["status"] == "TERMINATED"
@@ -242,7 +239,8 @@ def test_a_killed_learner_restarts_the_trial_from_its_last_checkpoint_and_the_cu
 @pytest.mark.slow
 def test_a_run_whose_runner_was_killed_still_solves_cartpole(built: Any) -> None:
     configured = (
-        train_reinforce.configure(train_reinforce.PRESETS["CartPole-v1"])
+        REINFORCEConfig()
+        .training(**asdict(train_reinforce.PRESETS["CartPole-v1"]))
         .environment("CartPole-v1")
         .env_runners(num_env_runners=2)
     )

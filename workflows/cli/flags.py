@@ -1,4 +1,4 @@
-"""Flags of the workflows: a frozen dataclass each, and one line with exit code 2 for whatever is wrong. No heavy import here."""
+"""Flags of the workflows: frozen dataclasses. A wrong flag is one line on stderr and exit code 2. No heavy import here."""
 
 from __future__ import annotations
 
@@ -10,58 +10,57 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import tyro
 
+from algorithms.checks import Checks
+from workflows.cli.help import as_flag, print_help
+
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
-
+"""Exit code after Ctrl-C, as in shells."""
 MAY_DIFFER = ("resume", "address", "data_dir")
-"""Flags that a resumed run may have of its own: where it runs and where its data lies, not what it is."""
+"""Flags that may change when a run is resumed: they say where it runs, not what it is."""
 
 
 class UsageError(Exception):
-    """The user's mistake: its text is one line that names the value and what is allowed."""
+    """A mistake of the user's; its text is one line that names the value and what is allowed."""
+
+
+def checks(flags: Any) -> Checks:
+    """Return the checks of a flags dataclass: they raise UsageError and name flags."""
+    return Checks(flags, UsageError, as_flag)
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFlags:
-    """What every workflow takes."""
+    """Flags of every workflow that makes a run."""
+
+    GROUP: ClassVar[str] = "run"
+    RESOURCES: ClassVar[tuple[str, ...]] = ("address",)
+    """Fields that `--help` lists under resources; it lists the others under GROUP."""
 
     name: str = ""
-    """The run's folder is STORAGE_PATH/NAME (default: the workflow's name and the time)."""
+    """Folder of the run below --storage-path (default: the workflow's name and the time)."""
     storage_path: str = "~/ray_results"
-    """Folder that holds the runs; on a cluster, one that every machine sees."""
+    """Folder that holds the runs; on a cluster, every machine must see it."""
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of all random numbers."""
     resume: str = ""
-    """RUN_DIR of an earlier run to go on with, under its own flags."""
+    """RUN_DIR of an earlier run to continue, under the flags it was started with."""
     smoke: bool = False
-    """A very short run of the whole path, to see that it works."""
+    """Make a very short run, to see that the whole path works."""
     address: str = ""
-    """Ray cluster to run on (default: the one that `ray start` or `ray up` left here, else a local one)."""
+    """Ray cluster (default: the one that `ray start` or `ray up` left on this machine, else a new local one)."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**32, "--seed", self.seed, "must be at least 0 and below 2**32")
-        plain = (
-            "/" not in self.name
-            and self.name not in (".", "..")
-            and self.name == self.name.strip()
-            and len(os.fsencode(self.name)) <= 200
-        )
-        require(
-            plain,
-            "--name",
-            self.name,
-            "must be a folder's name: no slash, no blank at its ends, at most 200 bytes",
-        )
-        require(
-            "://" not in self.storage_path,
-            "--storage-path",
-            self.storage_path,
-            "must be a folder, not a bucket (copy to it later)",
+        name, folder_rule = self.name, "a folder's name without slashes, blanks at its ends or over 200 bytes"
+        is_folder_name = "/" not in name and name not in (".", "..") and name == name.strip()
+        check = checks(self)
+        check.that(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32")
+        check.that(is_folder_name and len(os.fsencode(name)) <= 200, "name", folder_rule)
+        check.that(
+            "://" not in self.storage_path, "storage_path", "a folder, not a bucket (copy it there later)"
         )
 
 
@@ -82,52 +81,52 @@ def parse(
     smoke: dict[str, Any],
     saved: Callable[[str], dict[str, Any]],
 ) -> FlagsT:
-    """Turn `argv` into flags. Raises UsageError for anything wrong with them.
+    """Turn `argv` into flags. Raises UsageError if a flag is wrong.
 
-    `smoke` replaces defaults under `--smoke`; `saved(run_dir)` gives the flags of the run that `--resume` names, which then hold: any other
-    flag may only repeat them, because half a search under one setting and half under another is no search.
+    `smoke` replaces defaults under `--smoke`. `saved(run_dir)` returns the flags of the run that `--resume` names.
+    Those flags hold: another value for one of them is refused, because it would mix two settings in one run.
     """
+    if {"-h", "--help"} & set(argv):
+        print_help(flags_class)
+        raise SystemExit(0)
     flags = parse_plain(flags_class, argv, flags_class(**(smoke if "--smoke" in argv else {})))
-    require(
-        bool(flags.resume) or not any(word.split("=")[0] == "--resume" for word in argv),
-        "--resume",
-        flags.resume,
-        "must name a run folder",
-    )
+    asks_to_resume = any(word.split("=")[0] == "--resume" for word in argv)
+    require(bool(flags.resume) or not asks_to_resume, "--resume", flags.resume, "must name a run folder")
     if not flags.resume:
         return flags
-    kept_flags = saved(flags.resume)
+    kept_flags = saved(flags.resume) | {"resume": flags.resume}
     try:
-        of_run = flags_class(**(kept_flags | {"resume": flags.resume}))
+        kept = flags_class(**kept_flags)
     except (TypeError, UsageError) as error:
-        raise UsageError(
-            f"--resume {flags.resume!r} can't be resumed: its flags are not this version's ({error})"
-        ) from None
-    flags = parse_plain(flags_class, argv, of_run)
-    for field in dataclasses.fields(flags_class):
-        value, kept = getattr(flags, field.name), getattr(of_run, field.name)
-        same = json.loads(json.dumps(value)) == json.loads(
-            json.dumps(kept)
-        )  # a tuple comes back from a record as a list
-        if not same and field.name not in MAY_DIFFER:
-            flag = "--" + field.name.replace("_", "-")
-            own = f"its own {flag} {kept!r}" if kept is not None else "its own flags, which left it out"
-            raise UsageError(f"{flag} {value!r} can't be used with --resume: the run goes on under {own}")
+        message = f"--resume {flags.resume!r} can't be resumed: its flags are not this version's ({error})"
+        raise UsageError(message) from None
+    flags = parse_plain(flags_class, argv, kept)
+    _require_same(flags, kept)
     return flags
+
+
+def _require_same(flags: Any, kept: Any) -> None:
+    """Raise UsageError if a flag differs from the flag that the run was started with."""
+    for field in dataclasses.fields(flags):
+        value, before = getattr(flags, field.name), getattr(kept, field.name)
+        # A record keeps a tuple as a list.
+        if field.name not in MAY_DIFFER and json.dumps(value) != json.dumps(before):
+            flag = as_flag(field.name)
+            own = "without that flag" if before is None else f"under its own {flag} {before!r}"
+            raise UsageError(f"{flag} {value!r} can't be used with --resume: the run goes on {own}")
 
 
 def parse_plain(
     flags_class: type[DataclassT], argv: Sequence[str], default: DataclassT | None = None
 ) -> DataclassT:
-    """Turn `argv` into any dataclass, whose defaults those of `default` replace. Raises UsageError with what tyro says, in one line."""
+    """Turn `argv` into any dataclass, with the defaults of `default`. Raises UsageError with tyro's message in one line."""
     said, columns = io.StringIO(), os.environ.get("COLUMNS")
     if not {"-h", "--help"} & set(argv):
-        os.environ["COLUMNS"] = "10000"  # so that tyro breaks no word of an error
+        os.environ["COLUMNS"] = "10000"  # tyro would break the words of an error
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                flags_class, args=list(argv), default=tyro.MISSING_NONPROP if default is None else default
-            )
+            defaults = tyro.MISSING_NONPROP if default is None else default
+            return tyro.cli(flags_class, args=list(argv), default=defaults)
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise
@@ -139,22 +138,20 @@ def parse_plain(
 
 
 def _one_line(box: str) -> str:
-    """Return what tyro's box says, without the box (of ASCII where the output knows no better), its title, its pointers to --help."""
+    """Return the text of tyro's error box without its frame, its title, its colours and its pointers to --help."""
     parts: list[list[str]] = [[]]
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:  # in a terminal it is coloured
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:
         text = line.strip("│|╭╮╰╯+ ")
         if set(text) <= set("─-"):
             parts.append([])
         else:
             parts[-1].append(text)
     texts = [" ".join(part) for part in parts]
-    return " ".join(
-        text for text in texts if text and "full helptext" not in text and "Argument helptext" not in text
-    )
+    return " ".join(text for text in texts if text and not re.search("(full|Argument) helptext", text))
 
 
 def run_main(workflow: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None) -> int:
-    """Run a workflow's body and return its exit code: a UsageError is printed as one line (2), Ctrl-C ends it quietly (130)."""
+    """Run a workflow and return its exit code: 2 after a UsageError, whose text is printed; 130 after Ctrl-C."""
     try:
         return workflow(sys.argv[1:] if argv is None else argv)
     except UsageError as error:
@@ -163,6 +160,6 @@ def run_main(workflow: Callable[[Sequence[str]], int], program: str, argv: Seque
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # `--help | head -1`: nobody reads on
+    except BrokenPipeError:  # the reader of `--help | head -1` has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,149 +1,134 @@
-"""Every hyperparameter of a model as a flag: given, it holds for every trial; left out, it is the preset's, or searched."""
+"""Every hyperparameter of a model as a flag. A flag that is given fixes its value; the others keep the preset's, or are searched."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from algorithms.schedules import Schedule, as_schedule
 from workflows.cli.flags import UsageError
-
-if TYPE_CHECKING:
-    from algorithms.mnist import MNIST
+from workflows.cli.help import as_flag, choices, field_docs
 
 OptionsT = TypeVar("OptionsT")
+Space = dict[str, Any]
+"""A search space: name of an option -> how it is drawn, as plain data: ("loguniform", 1e-4, 1e-2), ("choice", [16, 32]).
+
+The word is the name of a function of `ray.tune`, what follows its arguments. A domain of Tune's own serves, too."""
 
 
-def flags_of(options_class: type, hint: str = "(default: the preset's, or searched)") -> type:
-    """Return a frozen dataclass with the fields of `options_class`, each None where it is left out, to inherit flags from."""
-    docs, types = _field_docs(options_class), get_type_hints(options_class)
-    fields = [
-        (
-            field.name,
-            Annotated[
-                Any, _reader(types[field.name]), tyro.conf.arg(help=docs[field.name], help_behavior_hint=hint)
-            ],
-            dataclasses.field(default=None),
-        )
-        for field in dataclasses.fields(options_class)
-    ]
+def flags_of(preset: Any, space: Space | None = None, group: str = "model") -> type:
+    """Return a frozen dataclass to inherit flags from: the fields of the preset's class, each None if not given.
+
+    `--help` lists them under `group`, with the preset's values and the searched ranges.
+    """
+    options_class = type(preset)
+    docs, types = field_docs(options_class), get_type_hints(options_class)
+    fields: list[Any] = [("GROUP", ClassVar[str], group)]
+    for field in dataclasses.fields(options_class):
+        read, metavar = _reader(types[field.name])
+        # tyro would offer None as a value without a reader of ours.
+        reader = PrimitiveConstructorSpec(1, metavar, read, is_instance=_any, str_from_instance=_shown)
+        values = get_args(types[field.name]) if get_origin(types[field.name]) is Literal else ()
+        extra = {
+            "help": docs[field.name],
+            "metavar": metavar,
+            "hidden": len(values) == 1,
+            "default": getattr(preset, field.name),
+            "domain": (space or {}).get(field.name),
+        }
+        default = dataclasses.field(default=None, metadata=extra)
+        fields.append((field.name, Annotated[Any, reader], default))
     return dataclasses.make_dataclass(options_class.__name__ + "Flags", fields, frozen=True)
 
 
-def _reader(value_type: Any) -> PrimitiveConstructorSpec[Any]:
-    """Return how tyro reads a value that may be left out, and names it in `--help`; without this it would offer None as a value."""
-    read, metavar = _readers(value_type)
-    return PrimitiveConstructorSpec(
-        1, metavar, read, is_instance=lambda value: True, str_from_instance=lambda value: [str(value)]
-    )
+def _any(value: Any) -> bool:
+    return True
 
 
-def _readers(value_type: Any) -> tuple[Callable[[list[str]], Any], str]:
-    """Return what makes a value of this type from the words of the command line, and how to name it."""
-    allowed = get_args(value_type)
-    if value_type is bool:
-        allowed = ("true", "false")
+def _shown(value: Any) -> list[str]:
+    return [str(value)]
+
+
+def _reader(value_type: Any) -> tuple[Callable[[list[str]], Any], str]:
+    """Return the function that reads a value of this type from the command line, and the value's name in `--help`."""
+    if value_type == Schedule:
+        return _schedule, "FLOAT|STEPS:FLOAT,…"
+    if value_type == tuple[int, ...]:
+        return _sizes, "INT,…"
+    allowed = ("true", "false") if value_type is bool else get_args(value_type)
+    if not allowed:
+        return lambda words: value_type(words[0]), value_type.__name__.upper()
 
     def read(words: list[str]) -> Any:
-        (word,) = words
-        if value_type == Schedule:
-            return _schedule(word)
-        if value_type == tuple[int, ...]:
-            return _sizes(word)
-        if allowed and word not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}, got {word!r}")
-        if value_type is bool:
-            return word == "true"
-        return word if allowed else value_type(word)
+        if words[0] not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}, got {words[0]!r}")
+        return words[0] == "true" if value_type is bool else words[0]
 
-    if value_type == Schedule:
-        return read, "FLOAT|STEPS:FLOAT,…"
-    if value_type == tuple[int, ...]:
-        return read, "INT,…"
-    return read, "{" + ",".join(allowed) + "}" if allowed else value_type.__name__.upper()
+    return read, "{" + ",".join(allowed) + "}"
 
 
-def _sizes(word: str) -> tuple[int, ...]:
-    """Read 64,64, or nothing at all."""
+def _sizes(words: list[str]) -> tuple[int, ...]:
+    """Read 64,64, or an empty list."""
     try:
-        return tuple(int(part) for part in word.split(",") if part)
+        return tuple(int(part) for part in words[0].split(",") if part)
     except ValueError:
-        raise ValueError(f"must be whole numbers such as 64,64, got {word!r}") from None
+        raise ValueError(f"must be whole numbers such as 64,64, got {words[0]!r}") from None
 
 
-def _schedule(word: str) -> Schedule:
+def _schedule(words: list[str]) -> Schedule:
     """Read 0.05, or 0:1.0,10000:0.05."""
+    rule = "must be a number, or steps from 0 on with their values such as 0:1.0,10000:0.05"
     try:
-        if ":" not in word:
-            return float(word)
-        points = [point.split(":") for point in word.split(",")]
+        if ":" not in words[0]:
+            return float(words[0])
+        points = [point.split(":") for point in words[0].split(",")]
         return as_schedule([(int(steps), float(value)) for steps, value in points])
     except ValueError:
-        raise ValueError(
-            f"must be a number, or steps from 0 on with their values such as 0:1.0,10000:0.05, got {word!r}"
-        ) from None
+        raise ValueError(f"{rule}, got {words[0]!r}") from None
 
 
 def given(flags: Any, options_class: type) -> dict[str, Any]:
-    """Return the hyperparameters that the flags name, with their values."""
+    """Return the hyperparameters that the flags give, with their values."""
     values = {field.name: getattr(flags, field.name) for field in dataclasses.fields(options_class)}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def over(preset: OptionsT, flags: Any) -> OptionsT:
-    """Return the preset with the flags' hyperparameters. Raises UsageError for those out of range or that exclude each other."""
+def apply_flags(preset: OptionsT, flags: Any) -> OptionsT:
+    """Return the preset with the given hyperparameters. Raises UsageError if the options refuse them."""
     try:
         return dataclasses.replace(preset, **given(flags, type(preset)))  # type: ignore[type-var]
     except ValueError as error:
         raise UsageError(as_flags(str(error), type(preset))) from None
 
 
-def left_out(space: dict[str, Any], flags: Any, options_class: type) -> dict[str, Any]:
-    """Return the search space without the hyperparameters that the flags name."""
+def not_given(space: Space, flags: Any, options_class: type) -> Space:
+    """Return the search space without the hyperparameters that the flags give."""
     return {name: domain for name, domain in space.items() if name not in given(flags, options_class)}
 
 
-def require_space(preset: Any, space: dict[str, Any], num_samples: int, data: MNIST) -> None:
-    """Raise UsageError where some trial could not be: a combination of the space's choices, beside the flags, that the options refuse.
+def require_space(options: Any, space: Space, num_trials: int, num_items: int) -> None:
+    """Raise UsageError if the options refuse a combination of the space's choices, or training on `num_items` items.
 
-    Also where there are too few digits, and where nothing is left to search but several trials are asked for.
+    Also if several trials are asked for and nothing is left to search.
     """
-    if not space and num_samples > 1:
-        raise UsageError(
-            f"--num-samples must be 1 where every hyperparameter that is searched is given, got {num_samples}"
-        )
-    choices = {name: domain.categories for name, domain in space.items() if hasattr(domain, "categories")}
+    if not space and num_trials > 1:
+        rule = "must be 1 when every searched hyperparameter is given"
+        raise UsageError(f"--num-samples {rule}, got {num_trials}")
+    searched = {name: values for name, domain in space.items() if (values := choices(domain)) is not None}
     try:
-        for values in [(), *itertools.product(*choices.values())]:
-            options = dataclasses.replace(preset, **dict(zip(choices, values, strict=False)))
-            options.num_train(len(data.train_images))
+        options.num_train(num_items)
+        for drawn in itertools.product(*searched.values()):
+            trial = dataclasses.replace(options, **dict(zip(searched, drawn, strict=True)))
+            trial.num_train(num_items)
     except ValueError as error:
-        raise UsageError(as_flags(str(error), type(preset))) from None
+        raise UsageError(as_flags(str(error), type(options))) from None
 
 
 def as_flags(message: str, options_class: type) -> str:
-    """Return the message of an options' error with each field's name as its flag: `latent_size must be …` as `--latent-size must be …`."""
+    """Return an options' error with flags for field names: `--latent-size must be …` for `latent_size must be …`."""
     names = {field.name for field in dataclasses.fields(options_class)}
-    return " ".join("--" + word.replace("_", "-") if word in names else word for word in message.split(" "))
-
-
-def _field_docs(options_class: type) -> dict[str, str]:
-    """Return the string below each field, which documents it; a field without one has its base class's."""
-    docs: dict[str, str] = {}
-    for cls in reversed(options_class.__mro__[:-1]):
-        (body,) = (
-            node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef)
-        )
-        for field, doc in itertools.pairwise(body):
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-                continue
-            if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-                docs[field.target.id] = inspect.cleandoc(str(doc.value.value))
-    return docs
+    return " ".join(as_flag(word) if word in names else word for word in message.split(" "))

@@ -1,140 +1,246 @@
-"""What a search and a training have in common once they have a Tuner: Tune's settings, its end, its log, its record."""
+"""Runs one experiment, a search or a training: flags in, a run folder out.
+
+    flags --> checks --> Ray --> run folder, locked --> Tuner.fit(), a live view beside it --> tables, report, summary
+
+Checks that need no Ray come before Ray is started. Nothing is written before all checks have passed.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import platform
-import shlex
 import signal
-import time
-from contextlib import AbstractContextManager
-from importlib import metadata
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflows.cli.flags import INTERRUPTED
+from workflows.cli.terminal import command, error_text, note, say
+from workflows.experiment.circumstances import circumstances
+from workflows.programs import Mode, Program
+from workflows.runs import folder as run_folder
+from workflows.runs.files import RUN_FILE
 
 if TYPE_CHECKING:
     from ray import tune
 
-    from workflows.experiment.ray_cluster import Cluster
+    from workflows.results import Run
+
+CHECKPOINTS_KEPT = 2
+"""Per trial. With one, the last saved state of a killed run could name a checkpoint that was just replaced."""
 
 
-VERSIONS_OF = ("ray-training-workflows", "ray", "torch", "gymnasium", "numpy")
+@dataclass
+class Settings:
+    """What an experiment adds to the settings of Tune that all experiments share."""
+
+    view: Any
+    """The live view, a `LiveView`."""
+    stop: Any
+    tune: dict[str, Any] = field(default_factory=dict)
+    """Arguments of `tune.TuneConfig`."""
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+    """Arguments of `tune.CheckpointConfig`."""
+    space: dict[str, Any] | None = None
+    max_failures: int = 0
 
 
-def quiet_tune() -> None:
-    """Keep Tune from printing, and have it save its state often; it reads these when it starts."""
+@dataclass(frozen=True)
+class Experiment(ABC):
+    """What a search and a training supply; `run` does the rest."""
+
+    program: Program
+    flags: Any
+    """A `RunFlags`."""
+    options: Any
+    """The hyperparameters: the preset with the flags applied."""
+
+    @property
+    def metric(self) -> str:
+        """What the experiment improves."""
+        return self.program.metric
+
+    @property
+    def mode(self) -> Mode:
+        """Whether the least or the greatest value of the metric is its best."""
+        return self.program.metrics[self.metric.rpartition("/")[2]]
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise UsageError for a mistake that shows without Ray's cluster."""
+
+    @abstractmethod
+    def requests(self) -> dict[str, tuple[float, str]]:
+        """Return what a trial reserves: CPU or GPU -> how many, and the subject of a sentence that says so."""
+
+    @abstractmethod
+    def headline(self) -> str:
+        """Return what is going to run, in words."""
+
+    @abstractmethod
+    def trainable(self) -> Any:
+        """Return what Tune runs."""
+
+    @abstractmethod
+    def settings(self) -> Settings:
+        """Return the settings of a new run."""
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """Return what run.json holds of this experiment, besides what all experiments write."""
+
+    def after_fit(self, run: Run) -> tuple[Run, int]:
+        """Do what follows the trials; return the run and 0, or the exit code of what failed."""
+        return run, 0
+
+    @abstractmethod
+    def summary(self, run: Run, reported: bool) -> int:
+        """Print how the run ended and what to type next; return the exit code."""
+
+
+def run(experiment: Experiment) -> int:
+    """Run or resume an experiment; return 0, 1 if a trial failed, or 130 if it was interrupted.
+
+    Raises UsageError for a mistake in the flags or their surroundings, before anything is written.
+    """
+    from workflows.experiment import saved_state
+    from workflows.experiment.ray_cluster import connected, require_resources, require_shared
+
+    flags = experiment.flags
+    run_dir = run_folder.choose(flags, experiment.program.name, experiment.options)
+    if flags.resume:
+        saved_state.require_recoverable(run_dir)
+    experiment.check()
+    with connected(flags.address) as cluster:
+        for kind, (wanted, subject) in experiment.requests().items():
+            note(require_resources(cluster, kind, wanted, subject))
+        if flags.resume:
+            require_shared(run_dir)
+        else:
+            run_folder.make(run_dir, require_shared)
+        with run_folder.locked(run_dir):
+            if exit_code := _fit(experiment, run_dir, cluster.hardware):
+                return exit_code
+            ended, exit_code, unwritten = _report(experiment, run_dir)
+    exit_code = exit_code or experiment.summary(ended, reported=not unwritten)
+    if unwritten:
+        say(unwritten[1])
+    return exit_code or (unwritten[0] if unwritten else 0)
+
+
+def build_tuner(experiment: Experiment, run_dir: Path) -> tune.Tuner:
+    """Return the Tuner of the experiment, or of the run to resume; writes the record of a new run."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0, the only way to keep Tune from printing
-    os.environ.setdefault(
-        "TUNE_GLOBAL_CHECKPOINT_S", "1"
-    )  # seconds between saves of the run's state; Ray's 10 lose more to a kill
+    # Seconds between saves of the run's state: Ray's 10 would lose more to a kill.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    from ray import tune
 
+    from workflows.experiment.saved_state import StateKeeper
+    from workflows.experiment.tensorboard import TensorBoard
 
-def fit(tuner: tune.Tuner, shown: AbstractContextManager[None], program: str, run_dir: Path) -> int:
-    """Fit beside what is shown; return 0, or the exit code where Tune itself could not end in order."""
-    from workflows.experiment import console
-
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        with shown:
-            tuner.fit()
-        return 0
-    except KeyboardInterrupt:  # the second one: Tune takes the first, and ends in order
-        ended, exit_code = "interrupted", INTERRUPTED
-    except Exception as error:  # of Tune's own: a disk that is full, say
-        logging.getLogger("ray").exception("the run ended")
-        ended, exit_code = (
-            f"FAILED    {type(error).__name__}: {' '.join(str(error).split())[:300]} ({run_dir / 'ray.log'})",
-            1,
-        )
-    finally:
-        signal.signal(signal.SIGINT, on_interrupt)  # Tune keeps its own, which swallows the next Ctrl-C
-    console.say(ended)
-    console.say(f"to go on: {console.resume_command(program, run_dir)}")
-    console.say(f"to see how far it came: {console.command('analyze')} {shlex.quote(str(run_dir))}")
-    return exit_code
-
-
-def keep_rays_log(run_dir: Path) -> None:
-    """Send what Ray would print to a file in the run's folder: the console stays clean, and nothing is lost."""
-    handler = logging.FileHandler(run_dir / "ray.log", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("ray")
-    logger.setLevel(logging.WARNING)
-    logger.handlers = [handler]
-    logger.propagate = False
-
-
-def hardware(cluster: Cluster) -> str:
-    """Return what there is to run on, in words."""
-    return f"{cluster.resources.get('CPU', 0):g} CPUs, {cluster.resources.get('GPU', 0):g} GPUs"
-
-
-def circumstances() -> dict[str, Any]:
-    """Return with what a run was run, on what, and when, for its record."""
-    import ray
-
-    resources = ray.cluster_resources()
-    accelerators = [
-        name.removeprefix("accelerator_type:") for name in resources if name.startswith("accelerator_type:")
-    ]
-    return {
-        "versions": {"python": platform.python_version()}
-        | {name: version for name in VERSIONS_OF if (version := _version(name))},
-        "hardware": {
-            "nodes": sum(name.startswith("node:") and name != "node:__internal_head__" for name in resources),
-            "CPUs": resources.get("CPU", 0),
-            "GPUs": resources.get("GPU", 0),
-            "processor of the driver": _processor(),
-            "accelerator": ", ".join(accelerators),
-            "memory": f"{resources.get('memory', 0) / 1e9:.0f} GB for Ray's tasks",
-        },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _version(name: str) -> str | None:
-    """Return the version of a package, or None where it is no installed one: this project may be a folder on PYTHONPATH."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    """Return the name of this machine's processor."""
-    try:
-        names = [
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ]
-    except OSError:
-        names = []
-    return (names or [platform.processor() or platform.machine()])[0]
-
-
-def analyse(run_dir: Path, tables_only: bool = False) -> tuple[int, str]:
-    """Write tables, figures and the page of a run that has ended; return 0 and "", or the exit code and why that could not be done."""
-    from workflows import results
-    from workflows.experiment import console
-    from workflows.report import write as analysis
-
-    again = f"to try again: {console.command('analyze')} {shlex.quote(str(run_dir))}"
-    try:
-        (analysis.write_tables if tables_only else analysis.write)(results.load(run_dir), run_dir)
-        return 0, ""
-    except KeyboardInterrupt:
-        return INTERRUPTED, f"interrupted before the report was written; {again}"
-    except Exception as error:  # a disk that is full, say
-        logging.getLogger("ray").exception("the report was not written")
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return 1, f"FAILED    the report: {reason} ({run_dir / 'ray.log'}); {again}"
+    trainable = experiment.trainable()
+    if experiment.flags.resume:
+        return tune.Tuner.restore(str(run_dir), trainable, resume_errored=True)
+    settings = experiment.settings()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / RUN_FILE).write_text(json.dumps(_record(experiment), indent=2) + "\n")
+    tensorboard = TensorBoard(experiment.program.x, experiment.metric)
+    return tune.Tuner(
+        trainable,
+        param_space=settings.space,
+        tune_config=tune.TuneConfig(
+            trial_name_creator=trial_id, trial_dirname_creator=trial_id, **settings.tune
+        ),
+        run_config=tune.RunConfig(
+            name=run_dir.name,
+            storage_path=str(run_dir.parent),
+            stop=settings.stop,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, **settings.checkpoint),
+            failure_config=tune.FailureConfig(max_failures=settings.max_failures),
+            sync_config=tune.SyncConfig(sync_artifacts=True),
+            callbacks=[settings.view, StateKeeper(), tensorboard],
+            log_to_file=True,
+            verbose=0,
+        ),
+    )
 
 
 def trial_id(trial: Any) -> str:
-    """Return a trial's name, and its folder's: its id."""
+    """Return a trial's id, which is also the name of its folder."""
     return str(trial.trial_id)
+
+
+def _record(experiment: Experiment) -> dict[str, Any]:
+    """Return what `--resume` and the analysis need to know of a run."""
+    return {
+        "program": experiment.program.name,
+        "metric": experiment.metric,
+        "mode": experiment.mode,
+        "flags": asdict(experiment.flags),
+        "preset": asdict(experiment.options),
+        **experiment.record(),
+        **circumstances(),
+    }
+
+
+def _fit(experiment: Experiment, run_dir: Path, hardware: str) -> int:
+    """Fit, with the live view beside it; return 0, or the exit code if Tune itself could not end in order."""
+    from workflows.experiment import saved_state
+    from workflows.experiment.live_views import LiveView
+    from workflows.experiment.ray_cluster import log_to_file
+
+    if experiment.flags.resume:
+        note(saved_state.recover(run_dir))
+    tuner = build_tuner(experiment, run_dir)
+    log_to_file(run_dir)
+    say(f"{experiment.program.name}: {experiment.headline()}, {hardware}")
+    say(f"run folder {run_dir}, with each trial's last {CHECKPOINTS_KEPT} checkpoints")
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with LiveView.shown():
+            tuner.fit()
+        saved_state.keep(run_dir)
+        return 0
+    except KeyboardInterrupt:  # the second one: Tune takes the first, and ends in order
+        ended, exit_code = "interrupted", INTERRUPTED
+    except Exception as error:  # Tune's own, such as a full disk
+        logging.getLogger("ray").exception("the run ended")
+        ended, exit_code = f"FAILED    {error_text(error)} ({run_dir / 'ray.log'})", 1
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)  # Tune's handler would swallow the next Ctrl-C
+    say(ended)
+    say(f"to go on: {command(experiment.program.name, '--resume', run_dir)}")
+    say(f"to see how far it came: {command('analyze', run_dir)}")
+    return exit_code
+
+
+def _report(experiment: Experiment, run_dir: Path) -> tuple[Run, int, tuple[int, str] | None]:
+    """Write tables, do what follows the fit, write the report.
+
+    Return the run, the exit code of what follows, and what `written` says of the report.
+    """
+    from workflows import results
+    from workflows.report import write
+
+    run = results.load(run_dir)
+    # Tables come first, because what follows may take a while.
+    unwritten = written(run_dir, lambda: write.write_tables(run, run_dir))
+    run, exit_code = experiment.after_fit(run)
+    return run, exit_code, unwritten or written(run_dir, lambda: write.write(run, run_dir))
+
+
+def written(run_dir: Path, write: Callable[[], None]) -> tuple[int, str] | None:
+    """Call `write`, which writes a report; return None, or the exit code and the reason if it failed."""
+    again = f"to try again: {command('analyze', run_dir)}"
+    try:
+        write()
+        return None
+    except KeyboardInterrupt:
+        return INTERRUPTED, f"interrupted before the report was written; {again}"
+    except Exception as error:  # such as a full disk
+        logging.getLogger("ray").exception("the report was not written")
+        return 1, f"FAILED    the report: {error_text(error)} ({run_dir / 'ray.log'}); {again}"

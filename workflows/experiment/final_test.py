@@ -1,48 +1,40 @@
-"""The best trial on the test digits: once, when a search has ended, and never before, so that nothing was chosen by them."""
+"""The best trial on the test data. It happens once, when the search has ended, so the test data choose nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 
+from algorithms.generative import CHECKPOINT_FILE
 from workflows import results
-from workflows.experiment import console
-
-if TYPE_CHECKING:
-    from algorithms.mnist import MNIST
-    from workflows.experiment.search import Search
+from workflows.cli import terminal
 
 
-def run(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> None:
-    """Write test.json for the best of `num_samples` trials, unless some trial of this run has one already.
+def tested(run: results.Run, measure: Callable[..., dict[str, Any]], data: Any) -> results.Run:
+    """Return the run with its best trial's measurement, which is also written to test.json.
 
-    Nothing where the search has no such test, where some trial is still to end (it may become the best), or where none ran to its end.
+    Return it unchanged if a trial has a measurement already, if some trial has not ended, or if none ran to its end.
     """
-    if search.test is None or results.num_ended(run_dir) < num_samples:
-        return
-    best, done = results.best(run_dir, search.metric, search.mode), results.read_test(run_dir)
-    if best is None:
-        return
-    if done is not None:
-        if done["trial_id"] != best["trial_id"]:
-            console.note(
-                f"the test digits have met trial {done['trial_id']} and meet no other; the best is {best['trial_id']} by now"
-            )
-        return
+    best = run.best()
+    if best is None or run.num_ended < run.record["flags"]["num_samples"]:
+        return run
+    if run.test is not None:
+        met = run.test["trial_id"]
+        if met != best["trial_id"]:
+            now = f"the best is {best['trial_id']} by now"
+            terminal.note(f"the test digits have met trial {met} and meet no other; {now}")
+        return run
     if pd.isna(best["checkpoint"]):
         raise FileNotFoundError(f"trial {best['trial_id']} has no checkpoint")
     import torch
 
-    from algorithms.generative import CHECKPOINT_FILE
-
     state = torch.load(Path(best["checkpoint"]) / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
-    with console.progress(
-        "test digits", "trials are done; now the best one's likelihood on the test digits"
-    ) as progress:
-        metrics = search.test(state, data, progress)
-    results.write_test(
-        run_dir,
-        {"trial_id": best["trial_id"], "checkpoint": best["checkpoint"], "dataset": data.name, **metrics},
-    )
+    message = "trials are done; now the best one's likelihood on the test digits"
+    with terminal.progress("test digits", message) as progress:
+        metrics = measure(state, data, progress)
+    record = {"trial_id": best["trial_id"], "checkpoint": best["checkpoint"], "dataset": data.name, **metrics}
+    results.write_test(run.folder, record)
+    return run.with_test(record)

@@ -1,4 +1,4 @@
-"""Connects to Ray: the cluster that is there, or one on this machine; and says what it can hold."""
+"""The connection to Ray: to the cluster that is there, or to a new one on this machine."""
 
 from __future__ import annotations
 
@@ -12,67 +12,79 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflows.cli.flags import UsageError
+from workflows.cli.terminal import several
 
 PROBE_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 TOKEN_FILE = Path("~/.ray/auth_token")
 CURRENT_CLUSTER_FILE = Path("/tmp/ray/ray_current_cluster")
-"""Where `ray start` leaves its cluster's address, and where `ray.init()` looks for it."""
+"""Where `ray start` writes its cluster's address, and where `ray.init()` looks for it."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to run on."""
+    """A cluster to run on."""
 
     resources: dict[str, float]
-    """Ray's own names: CPU, GPU, memory, …"""
+    """By Ray's names: CPU, GPU, memory, …"""
     is_local: bool
-    """Started here for this run; no other machine will ever join it."""
+    """Whether it was started for this run; no other machine can join it."""
+
+    @property
+    def hardware(self) -> str:
+        """Its CPUs and GPUs, in words."""
+        return f"{self.resources.get('CPU', 0):g} CPUs, {self.resources.get('GPU', 0):g} GPUs"
 
 
 @contextmanager
 def connected(address: str) -> Iterator[Cluster]:
     """Connect to Ray; disconnect at the end, which also stops a cluster that was started here.
 
-    Without `address` it is the cluster that RAY_ADDRESS names or that `ray start` or `ray up` left on this machine, else a new local one,
-    guarded by Ray's token; "local" is always a new one. Raises UsageError where the cluster can't be reached.
+    Without `address`, connect to the cluster of RAY_ADDRESS, or to the one that `ray start` or `ray up` left on this
+    machine, else start a local one, which Ray's token guards. "local" always starts one. Raises UsageError if the
+    cluster can't be reached.
     """
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # Ray's coming default; unset, it warns about it
+    # Ray's coming default; it warns while this is unset.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     target = _target(address)
     import ray
-    from ray.exceptions import RayError
 
     had_token = TOKEN_FILE.expanduser().exists()
     with _interrupts_wait():
-        try:
-            ray.init(
-                address=target,
-                include_dashboard=False if target == "local" else None,
-                log_to_driver=False,  # the workers' output is in each trial's folder
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, ValueError, RuntimeError, RayError) as error:
-            reason = " ".join(str(error).split())[:300]
-            if target != "local" and os.environ.get("RAY_AUTH_MODE") != "token":
-                reason += "; RAY_AUTH_MODE is not token in this shell: on a cluster's machines, login shells have it (bash -lic '…')"
-            raise UsageError(
-                f"the Ray cluster {target!r} can't be reached ({reason}); --address local starts one of its own"
-            ) from None
+        _init(target)
     if not had_token and TOKEN_FILE.expanduser().exists():
-        TOKEN_FILE.expanduser().chmod(
-            0o600
-        )  # whoever reads it can run code here, and Ray leaves it readable to all
+        # Ray leaves it readable to all users, and whoever reads it can run code here.
+        TOKEN_FILE.expanduser().chmod(0o600)
     try:
         yield Cluster(ray.cluster_resources(), is_local=target == "local")
     finally:
         ray.shutdown()
 
 
+def _init(target: str) -> None:
+    """Connect to host:port, or start a cluster if the target is "local"."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        ray.init(
+            address=target,
+            include_dashboard=False if target == "local" else None,
+            log_to_driver=False,  # each trial's folder has what its process prints
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        reason = " ".join(str(error).split())[:300]
+        if target != "local" and os.environ.get("RAY_AUTH_MODE") != "token":
+            reason += "; RAY_AUTH_MODE is not token in this shell"
+            reason += ": on a cluster's machines, login shells set it (bash -lic '…')"
+        other = "--address local starts one of its own"
+        raise UsageError(f"the Ray cluster {target!r} can't be reached ({reason}); {other}") from None
+
+
 def _target(address: str) -> str:
-    """Return what to connect to: "local" or host:port, where something answers."""
+    """Return "local", or the host:port of a cluster that answers."""
     source, target = "--address", address
     if not target and os.environ.get("RAY_ADDRESS"):
         source, target = "RAY_ADDRESS", os.environ["RAY_ADDRESS"]
@@ -86,15 +98,14 @@ def _target(address: str) -> str:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:  # Ray itself would try for minutes
-        raise UsageError(
-            f"{source} {target!r} can't be reached ({error}); --address local starts a cluster of its own"
-        ) from None
+        other = "--address local starts a cluster of its own"
+        raise UsageError(f"{source} {target!r} can't be reached ({error}); {other}") from None
     return target
 
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Put Ctrl-C off until the end: a Ray that is half started would crash the interpreter."""
+    """Delay Ctrl-C until the end: interrupting Ray's start would crash the interpreter."""
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
     try:
@@ -109,9 +120,9 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 def require_shared(folder: Path) -> None:
-    """Raise UsageError unless all machines of the cluster see this folder, which is there; Ray would fail at the first checkpoint.
+    """Raise UsageError unless all machines of the cluster see this folder, which must exist.
 
-    A machine that joins later is not asked: there, Ray's own check ends the trial.
+    Without it, Ray would fail at the first checkpoint. For a machine that joins later, Ray's own check ends the trial.
     """
     import ray
     from ray.exceptions import GetTimeoutError, RayError
@@ -120,41 +131,45 @@ def require_shared(folder: Path) -> None:
     def sees(path: str) -> bool:
         return os.path.isdir(path)
 
-    here = ray.get_runtime_context().get_node_id()
-    answers = {
-        node["NodeManagerAddress"]: ray.remote(sees)
-        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-        .remote(str(folder))
-        for node in ray.nodes()
-        if node["Alive"] and node["NodeID"] != here
-    }
+    answers = {}
+    for node in ray.nodes():
+        if node["Alive"] and node["NodeID"] != ray.get_runtime_context().get_node_id():
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ask = ray.remote(sees).options(num_cpus=0, scheduling_strategy=there)
+            answers[node["NodeManagerAddress"]] = ask.remote(str(folder))
     for address, answer in answers.items():
         try:
             seen = ray.get(answer, timeout=ANSWER_TIMEOUT_S)
         except (
             GetTimeoutError,
             RayError,
-        ):  # a machine that went, or is slow to start a process: the trials will tell
+        ):  # a machine that left, or starts a process slowly: its trials will tell
             continue
         if not seen:
             rule = f"must be a folder that every machine of the cluster shares; {address} does not see it"
             raise UsageError(f"--storage-path {str(folder.parent)!r} {rule}")
 
 
-def require_resources(cluster: Cluster, kind: str, wanted: float, asked: str) -> str:
-    """Return "", or a warning where what was asked for (`asked`, as the subject of a sentence) must wait until the cluster grows.
+def require_resources(cluster: Cluster, kind: str, wanted: float, subject: str) -> str:
+    """Return "", or a warning if the run must wait until the cluster grows.
 
-    Raises UsageError, with the numbers, where it can never start: on a cluster that is this machine alone. `kind` is Ray's: CPU or GPU.
+    Raises UsageError, with the numbers, if a local cluster can't hold what is wanted. `kind` is CPU or GPU; `subject`
+    is the subject of a sentence that says what is wanted.
     """
     have = cluster.resources.get(kind, 0)
     if wanted <= have:
         return ""
-    message = f"{asked} more than the {several(have, kind)} that {'is' if have == 1 else 'are'} there"
+    message = f"{subject} more than the {several(have, kind)} that {'is' if have == 1 else 'are'} there"
     if cluster.is_local:
         raise UsageError(message)
     return message + "; the run will wait until the cluster grows, if it can"
 
 
-def several(count: float, what: str) -> str:
-    """Return so many of them, in words: 1 GPU, 2 GPUs."""
-    return f"{count:g} {what}{'' if count == 1 else 's'}"
+def log_to_file(run_dir: Path) -> None:
+    """Send Ray's log to a file in the run folder, to keep the console clean."""
+    handler = logging.FileHandler(run_dir / "ray.log", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("ray")
+    logger.setLevel(logging.WARNING)
+    logger.handlers = [handler]
+    logger.propagate = False

@@ -1,7 +1,7 @@
-"""Tune's state files, kept whole: Tune rewrites them in place, so a kill or a full disk at the wrong moment leaves half of one.
+"""Whole copies of Tune's state files. Tune rewrites them in place, so a kill or a full disk may leave half a file.
 
-While a run goes on, `StateKeeper` copies them to RUN_DIR/.saved whenever all can be read. Before a run is resumed, `recover` reads every
-file that Tune will restore (it would quietly start over where one is broken) and puts the copies in the place of broken ones.
+During a run, `StateKeeper` copies the files to RUN_DIR/.saved whenever all can be read. Before a run is resumed,
+`recover` reads every file that Tune will restore, and replaces broken ones by the copies. Tune itself would start over.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,37 @@ from ray import cloudpickle
 from ray.tune import Callback
 
 from workflows.cli.flags import UsageError
-from workflows.runs.files import SAVED, STATE
+from workflows.runs.files import SAVED, STATE, read_run
 
 KEEP_PERIOD_S = 1.0
-
 READERS: dict[str, Callable[[bytes], Any]] = {
     STATE: lambda blob: json.loads(blob)["trial_data"],
     "basic-variant-state-*.json": cloudpickle.loads,
     "tuner.pkl": cloudpickle.loads,
 }
-"""Pattern of a state file -> what reads it, or raises."""
+"""Pattern of a state file -> its reader, which raises if the file is broken."""
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """The newest state file of a kind."""
+
+    name: str
+    content: bytes
+    problem: str
+    """Why it can't be read; "" if it can."""
+    is_foreign: bool = False
+    """Whether it is whole, but pickled by a version whose modules are gone."""
 
 
 class StateKeeper(Callback):
-    """Keeps copies of the state files of the run that it is called back from, wherever its folder lies now."""
+    """Keeps copies of the state files of the run whose callback it is, wherever the run's folder lies now."""
 
     def __init__(self) -> None:
         self._kept_at = float("-inf")
 
     def setup(self, **info: Any) -> None:
-        """Start the clock: a resumed run has a pickled copy, of another machine's clock perhaps."""
+        """Start the clock: a resumed run has a pickled copy, perhaps from another machine."""
         self._kept_at = float("-inf")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -48,55 +60,68 @@ class StateKeeper(Callback):
 def keep(run_dir: Path) -> bool:
     """Copy the newest file of each kind to RUN_DIR/.saved; return False, and copy none, unless all can be read."""
     found = _read(run_dir)
-    if any(problem for _, _, problem in found.values()):
+    if any(file.problem for file in found.values()):
         return False
     saved = run_dir / SAVED
     saved.mkdir(exist_ok=True)
-    for pattern, (name, blob, _) in found.items():
+    for pattern, file in found.items():
         temporary = saved / "part"
-        temporary.write_bytes(blob)
-        temporary.replace(saved / name)
+        temporary.write_bytes(file.content)
+        temporary.replace(saved / file.name)
         for older in saved.glob(pattern):
-            if older.name != name:
+            if older.name != file.name:
                 older.unlink()
     return True
 
 
 def recover(run_dir: Path) -> str:
-    """Return "" if every state file can be read, else put the copies in their place and return a line that says so.
+    """Replace broken state files by their copies; return "" if none is broken, else a line that says so.
 
-    Raises UsageError where there are no whole copies either; then nothing is changed.
+    Raises UsageError, and changes nothing, if the copies are broken, too.
     """
-    require_recoverable(run_dir)
-    problems = [problem for _, _, problem in _read(run_dir).values() if problem]
+    problem = require_recoverable(run_dir)
+    if not problem:
+        return ""
+    for pattern, file in _read(run_dir / SAVED).items():
+        for broken in run_dir.glob(pattern):
+            broken.rename(broken.with_name(broken.name + ".broken"))
+        (run_dir / file.name).write_bytes(file.content)
+    return f"{problem}; going on from the copies in {run_dir / SAVED}"
+
+
+def require_recoverable(run_dir: Path) -> str:
+    """Return the first problem of the state files, or "". Changes nothing.
+
+    Raises UsageError if neither the files nor their copies can be read, or if another version wrote them.
+    """
+    problems = [file for file in _read(run_dir).values() if file.problem]
     if not problems:
         return ""
-    for pattern, (name, blob, _) in _read(run_dir / SAVED).items():
-        for file in run_dir.glob(pattern):
-            file.rename(file.with_name(file.name + ".broken"))
-        (run_dir / name).write_bytes(blob)
-    return f"{problems[0]}; going on from the copies in {run_dir / SAVED}"
+    refused = f"--resume {str(run_dir)!r} can't be resumed"
+    for file in problems:
+        if file.is_foreign:
+            version = read_run(run_dir).get("versions", {}).get("ray-training-workflows", "unknown")
+            advice = "resume it with that version"
+            raise UsageError(f"{refused}: version {version} began it, {file.problem}; {advice}")
+    if any(file.problem for file in _read(run_dir / SAVED).values()):
+        raise UsageError(f"{refused}: {problems[0].problem}")
+    return problems[0].problem
 
 
-def require_recoverable(run_dir: Path) -> None:
-    """Raise UsageError where neither the state files nor their copies are whole; change nothing."""
-    problems = [problem for _, _, problem in _read(run_dir).values() if problem]
-    if problems and any(problem for _, _, problem in _read(run_dir / SAVED).values()):
-        raise UsageError(f"--resume {str(run_dir)!r} can't be resumed: {problems[0]}")
+def _read(folder: Path) -> dict[str, StateFile]:
+    """Return the newest file of each pattern."""
+    return {pattern: _read_newest(folder, pattern, read) for pattern, read in READERS.items()}
 
 
-def _read(folder: Path) -> dict[str, tuple[str, bytes, str]]:
-    """Return, by pattern, the newest file's name, its bytes, and what is wrong with it ("" if nothing)."""
-    found = {}
-    for pattern, read in READERS.items():
-        names = sorted(path.name for path in folder.glob(pattern))
-        name, blob, problem = names[-1] if names else pattern, b"", ""
-        try:
-            blob = (folder / name).read_bytes()
-            read(blob)
-        except FileNotFoundError:
-            problem = f"it has no {name} (it ended before its state was first saved)"
-        except Exception as error:  # whatever unpickling may raise
-            problem = f"{name} is broken ({type(error).__name__})"
-        found[pattern] = (name, blob, problem)
-    return found
+def _read_newest(folder: Path, pattern: str, read: Callable[[bytes], Any]) -> StateFile:
+    name = max((path.name for path in folder.glob(pattern)), default=pattern)
+    try:
+        content = (folder / name).read_bytes()
+        read(content)
+        return StateFile(name, content, "")
+    except FileNotFoundError:
+        return StateFile(name, b"", f"it has no {name} (it ended before its state was first saved)")
+    except (ModuleNotFoundError, AttributeError) as error:
+        return StateFile(name, b"", f"and {name} needs code that is gone ({error})", is_foreign=True)
+    except Exception as error:  # unpickling may raise anything
+        return StateFile(name, b"", f"{name} is broken ({type(error).__name__})")

@@ -1,4 +1,4 @@
-"""Which trials go on: Tune's schedulers, by the names of `--scheduler`."""
+"""Schedulers decide which trials continue. SCHEDULERS names them for `--scheduler`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from workflows.runs import files as run_files
 
 
 class ASHA(FIFOScheduler):
-    """Asynchronous successive halving, after Li+ 2018 (arXiv:1810.05934), with reduction factor 2.
+    """Successive halving with reduction factor 2, after ASHA of Li+ 2018 (arXiv:1810.05934).
 
-    At reports 1, 2, 4, … (the rungs) a trial waits, and it goes on only while it is in the better half of all that have come as far. Those
-    that have come least far go first, so that each half is one of as many as possible. When nothing runs and nobody may go on, those that
-    wait are stopped. Ray's scheduler of this name never waits: it lets on whatever is better than most of what came before it, which on
-    a few slots is most of a search.
+    The rungs are reports 1, 2, 4, … At a rung a trial waits until it is
+    in the better half of all trials that reached the rung.
+    The trial with the fewest reports runs first, so that a half is one of as many trials as possible.
+    When no trial runs and none may continue, the waiting trials are stopped.
+    Ray's own ASHA never waits. It compares with earlier trials only, so with few slots most trials continue.
 
-    The baseline counts in every rung and runs to its end, so that there is always something to compare with. A resumed search has the rungs
-    of the results that its trials bring along. Under `--max-concurrent` those that wait count as well, so that halves are of that many.
+    The baseline counts in every rung and always runs to its end, as a reference.
+    In a resumed search, restored results fill the rungs.
+    Under `--max-concurrent`, waiting trials count too, so a half is a half of that many.
     """
 
     def __init__(self, baseline: dict[str, Any], num_reports: int) -> None:
@@ -30,27 +32,26 @@ class ASHA(FIFOScheduler):
         self._compared, self._sign = "", 1.0
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Learn what is compared; called by Tune."""
+        """Keep the metric and its direction; Tune calls this first."""
         assert metric
         self._metric = self._compared = metric
         self._sign = -1.0 if mode == "max" else 1.0
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Take a trial in; one that was restored brings the results it had when the search was last saved."""
+        """Add a trial. A restored trial fills rungs with its results up to the last save of the search."""
         reports = _num_reports(trial)
         if reports:
             for result in run_files.read_reports(trial.storage.trial_fs_path):
                 if result["training_iteration"] <= reports:
                     self._record(trial, result)
             for rung, scores in self._rungs.items():
-                if (
-                    rung <= reports
-                ):  # a killed search may have lost the last lines of a trial's results, but not its last one
+                # A kill may lose lines of a trial's result file, but not its last result.
+                if rung <= reports:
                     scores.setdefault(trial.trial_id, self._sign * trial.last_result[self._compared])
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Record the result, and decide: on, wait, or at its end."""
+        """Record the result; return whether the trial continues, pauses or stops."""
         self._record(trial, result)
         report = result["training_iteration"]
         if report >= self._num_reports:
@@ -58,40 +59,41 @@ class ASHA(FIFOScheduler):
         if trial.config == self._baseline:
             return str(TrialScheduler.CONTINUE)
         next_trial = self._next(tune_controller.get_trials()) if report in self._rungs else None
-        if self._may_go_on(trial, report) and (next_trial is None or _num_reports(next_trial) >= report):
+        if self._may_continue(trial, report) and (next_trial is None or _num_reports(next_trial) >= report):
             return str(TrialScheduler.CONTINUE)
         return str(TrialScheduler.PAUSE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Return the trial that goes on or begins next; if there is none and none runs, nobody need wait any longer."""
+        """Return the trial to run next. If there is none and no trial runs, stop the waiting trials."""
         trials = tune_controller.get_trials()
         next_trial = self._next(trials)
-        if next_trial is None and all(
-            trial.is_finished() or trial.status == Trial.PAUSED for trial in trials
-        ):
-            for trial in trials:
-                if trial.status == Trial.PAUSED:
-                    tune_controller.stop_trial(trial)
-                    tune_controller._tune_controller._mark_trial_to_checkpoint(
-                        trial
-                    )  # Ray 2.60 would save it as still waiting
-        return next_trial
+        if next_trial is not None:
+            return next_trial
+        unfinished = [trial for trial in trials if not trial.is_finished()]
+        if all(trial.status == Trial.PAUSED for trial in unfinished):
+            for trial in unfinished:
+                tune_controller.stop_trial(trial)
+                # Otherwise Ray 2.60 saves the trial as still paused.
+                tune_controller._tune_controller._mark_trial_to_checkpoint(trial)
+        return None
 
     def _next(self, trials: list[Trial]) -> Trial | None:
-        ready = [
-            trial
-            for trial in trials
-            if trial.status == Trial.PENDING
-            or (trial.status == Trial.PAUSED and self._may_go_on(trial, _num_reports(trial)))
-        ]
-        return min(ready, key=_num_reports, default=None)
+        """Return the trial with the fewest reports among those that may start or continue."""
+
+        def is_ready(trial: Trial) -> bool:
+            may_continue = trial.status == Trial.PAUSED and self._may_continue(trial, _num_reports(trial))
+            return trial.status == Trial.PENDING or may_continue
+
+        return min(filter(is_ready, trials), key=_num_reports, default=None)
 
     def _record(self, trial: Trial, result: dict[str, Any]) -> None:
-        if result["training_iteration"] in self._rungs:
-            self._rungs[result["training_iteration"]][trial.trial_id] = self._sign * result[self._compared]
+        scores = self._rungs.get(result["training_iteration"])
+        if scores is not None:
+            scores[trial.trial_id] = self._sign * result[self._compared]
 
-    def _may_go_on(self, trial: Trial, report: int) -> bool:
-        scores = self._rungs[2 ** (report.bit_length() - 1)]  # of the last rung that it has passed
+    def _may_continue(self, trial: Trial, report: int) -> bool:
+        """Return whether the trial is in the better half of the last rung that it reached."""
+        scores = self._rungs[2 ** (report.bit_length() - 1)]
         num_better = sum(score < scores[trial.trial_id] for score in scores.values())
         return num_better < len(scores) // 2
 
@@ -104,4 +106,4 @@ SCHEDULERS: dict[str, Callable[[dict[str, Any], int], TrialScheduler]] = {
     "asha": ASHA,
     "fifo": lambda baseline, num_reports: FIFOScheduler(),
 }
-"""name -> scheduler of (the baseline's config, reports of a full trial)."""
+"""name -> factory of a scheduler, from the baseline's config and the number of reports of a full trial."""

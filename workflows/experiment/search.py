@@ -1,40 +1,41 @@
-"""Builds and runs one search: flags and a model in, a run folder out.
-
-    flags --> run folder (refused if it exists) --> digits --> Ray --> Tuner.fit(), the live table beside it --> tables, pictures, summary
-
-Every check that needs nothing loaded comes before anything is loaded, and nothing is written before all of them have passed.
-"""
+"""A search of hyperparameters: many trials of one generative model under Ray Tune."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from workflows.cli.flags import INTERRUPTED, RunFlags, UsageError, require
-from workflows.cli.option_flags import require_space
-from workflows.experiment import experiment as tuning
+from workflows.cli.flags import INTERRUPTED, RunFlags, UsageError, checks
+from workflows.cli.option_flags import Space, require_space
+from workflows.cli.terminal import command, error_text, note, say
+from workflows.experiment.experiment import Experiment, Settings
+from workflows.programs import attribute
 from workflows.runs import folder as run_folder
-from workflows.runs.files import RUN_FILE
 
 if TYPE_CHECKING:
-    from ray import tune
+    from algorithms.generative.trainable import Budget
+    from workflows.results import Run
 
-    from algorithms.mnist import MNIST
-
-CHECKPOINTS_KEPT = 2
-"""Per trial: with one, the last saved state of a killed search could name a checkpoint that its successor has just replaced."""
-SMOKE_SCORING = {"num_report_samples": 500, "num_final_samples": 1000}
+Progress = Callable[[int, int], None]
+SMOKE: dict[str, Any] = {
+    "num_samples": 3,
+    "num_report_samples": 500,
+    "num_final_samples": 1000,
+    "dataset": "mnist-10k",
+}
+"""Defaults under `--smoke`, for every search."""
 
 
 @dataclass(frozen=True)
 class SearchFlags(RunFlags):
-    """What every search takes besides `RunFlags`."""
+    """Flags of every search."""
+
+    GROUP: ClassVar[str] = "search"
+    RESOURCES: ClassVar[tuple[str, ...]] = ("max_concurrent", "cpus_per_trial", "gpus_per_trial")
 
     num_samples: int = 8
     """Trials, the baseline included."""
@@ -45,139 +46,37 @@ class SearchFlags(RunFlags):
     num_report_samples: int = 2000
     """Samples scored at every report before the last."""
     num_final_samples: int = 10_000
-    """Samples scored at a trial's last report; scores of different numbers do not compare."""
+    """Samples scored at a trial's last report; only scores of the same number compare."""
     scheduler: Literal["asha", "fifo"] = "asha"
-    """Which trials stop early: asha stops the worse half at reports 1, 2, 4, …; fifo none."""
+    """Early stopping: asha stops the worse half of the trials at reports 1, 2, 4, …; fifo stops none."""
     searcher: Literal["random"] = "random"
     """How hyperparameters are drawn."""
     max_concurrent: int = 0
-    """Trials at a time (0: as many as the cluster holds); under asha those that wait count too, so it searches more coarsely."""
+    """Trials at a time (default: 0, as many as fit); asha counts waiting trials, too, so it halves smaller groups."""
     cpus_per_trial: float = 1.0
-    """CPUs reserved for a trial, and the threads it computes with."""
+    """CPUs reserved for a trial, which computes with as many threads."""
     gpus_per_trial: float = 0.0
     """GPUs reserved for a trial; a fraction shares one."""
     dataset: Literal["mnist", "mnist-10k"] = "mnist"
-    """All of MNIST, or its bundled first 10,000 digits."""
+    """All of MNIST, or the 10,000 digits that come with this project."""
     data_dir: str = ""
     """Folder with the four files of MNIST (default: the cache that `make data` fills)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in ("num_samples", "max_updates", "updates_per_report"):
-            require(
-                getattr(self, field) >= 1,
-                "--" + field.replace("_", "-"),
-                getattr(self, field),
-                "must be at least 1",
-            )
-        for field in ("num_report_samples", "num_final_samples"):
-            require(
-                getattr(self, field) >= 2,
-                "--" + field.replace("_", "-"),
-                getattr(self, field),
-                "must be at least 2",
-            )
-        require(self.max_concurrent >= 0, "--max-concurrent", self.max_concurrent, "must be at least 0")
-        cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
-        require(0.01 <= cpus < 1e4, "--cpus-per-trial", cpus, "must be at least 0.01")
-        require(
-            gpus == 0 or 0.01 <= gpus <= 1 or (gpus < 1e4 and gpus == int(gpus)),
-            "--gpus-per-trial",
-            gpus,
-            "must be 0, 0.01 to 1, or whole",
-        )
+        check = checks(self)
+        check.whole("num_samples", "max_updates", "updates_per_report", least=1)
+        check.whole("num_report_samples", "num_final_samples", least=2)
+        check.whole("max_concurrent", least=0)
+        check.number("cpus_per_trial", least=0.01, below=1e4)
+        gpus = self.gpus_per_trial
+        is_share = gpus == 0 or 0.01 <= gpus <= 1
+        check.that(is_share or (gpus < 1e4 and gpus == int(gpus)), "gpus_per_trial", "0, 0.01 to 1, or whole")
 
 
-@dataclass(frozen=True)
-class Search:
-    """What is searched."""
-
-    program: str
-    """The workflow's name: tune_gan."""
-    trainer: str
-    """`module:class` of a `algorithms.generative.trainer.GenerativeTrainer`."""
-    preset: Any
-    """The model's options: the baseline, and what the search space leaves alone; `num_train(num_digits)` says how many train it."""
-    space: Callable[[], dict[str, Any]]
-    """Makes the search space, names of the preset's fields to Tune's domains; called once Ray may be imported."""
-    metric: str
-    mode: Literal["min", "max"]
-    columns: tuple[str, ...]
-    """Metrics in the summary's table."""
-    test: Callable[[dict[str, Any], MNIST, Callable[[int, int], None]], dict[str, Any]] | None = None
-    """Measures a trainer's state on the test digits, telling how many are done; for the best trial only."""
-
-
-def run(flags: SearchFlags, search: Search) -> int:
-    """Run or resume the search and return the exit code: 0, 1 if a trial failed, 130 if it was interrupted.
-
-    Raises UsageError for whatever is wrong with the flags or their surroundings, before anything is written.
-    """
-    run_dir = run_folder.choose(flags, search.program, search.preset)
-    data = _load(flags)
-    if flags.resume and (dataset := run_folder.read_run(flags.resume).get("dataset")) != data.name:
-        raise UsageError(
-            f"--resume {flags.resume!r} was begun on {dataset}, but only {data.name} can be had now; try `make data`"
-        )
-    from workflows.experiment import console
-    from workflows.experiment import saved_state as state
-    from workflows.experiment.ray_cluster import connected, require_resources, require_shared
-
-    require_space(search.preset, search.space(), flags.num_samples, data)
-    with connected(flags.address) as cluster:
-        for kind, flag, wanted in (
-            ("GPU", "--gpus-per-trial", flags.gpus_per_trial),
-            ("CPU", "--cpus-per-trial", flags.cpus_per_trial),
-        ):
-            console.note(require_resources(cluster, kind, wanted, f"{flag} {wanted:g} is"))
-        if flags.resume:
-            require_shared(run_dir)
-        else:
-            run_folder.make(run_dir, require_shared)
-        with run_folder.locked(run_dir):
-            if flags.resume:
-                console.note(state.recover(run_dir))
-            tuner = build_tuner(flags, search, data, run_dir)
-            tuning.keep_rays_log(run_dir)
-            work = f"{flags.num_samples} trial{'s' * (flags.num_samples > 1)} of up to {flags.max_updates} updates on {data.name}"
-            console.say(f"{search.program}: {work}, {tuning.hardware(cluster)}")
-            console.say(f"run folder {run_dir}, with the last {CHECKPOINTS_KEPT} checkpoints of every trial")
-            exit_code = tuning.fit(tuner, console.LiveTable.shown(), search.program, run_dir)
-            if exit_code:
-                return exit_code
-            state.keep(run_dir)
-            unwritten, why = tuning.analyse(run_dir, tables_only=True)  # at once: what follows takes a while
-            tested = _test(run_dir, search, data, flags.num_samples)
-            if not unwritten:
-                unwritten, why = tuning.analyse(run_dir)
-    exit_code = tested or console.summary(run_dir, search, flags.num_samples, reported=not unwritten)
-    if unwritten:
-        console.say(why)
-    return exit_code or unwritten
-
-
-def _test(run_dir: Path, search: Search, data: MNIST, num_samples: int) -> int:
-    """Test the best trial; return 0, or the exit code where that could not be done."""
-    from workflows.experiment import console, final_test
-
-    try:
-        final_test.run(run_dir, search, data, num_samples)
-        return 0
-    except KeyboardInterrupt:
-        ended, exit_code = "interrupted before the best trial met all test digits", INTERRUPTED
-    except Exception as error:  # a checkpoint that is gone or cut short, memory that ran out
-        ended, exit_code = (
-            f"FAILED    the best trial's test: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            1,
-        )
-    console.say(ended)
-    console.say(f"to go on: {console.resume_command(search.program, run_dir)}")
-    return exit_code
-
-
-def _load(flags: SearchFlags) -> MNIST:
+def load_mnist(flags: SearchFlags) -> Any:
+    """Return MNIST as the flags ask for it. Raises UsageError if it can't be had."""
     from algorithms import mnist
-    from workflows.experiment import console
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -186,90 +85,144 @@ def _load(flags: SearchFlags) -> MNIST:
         except (ValueError, OSError) as error:
             raise UsageError(str(error)) from None
     for warning in caught:
-        console.note(str(warning.message))
+        note(str(warning.message))
     return data
 
 
-def build_tuner(
-    flags: SearchFlags, search: Search, data: MNIST, run_dir: Path, reuse_actors: bool = True
-) -> tune.Tuner:
-    """Return the Tuner of the search, or of the run to resume, ready to fit; makes the folder of a new one."""
-    tuning.quiet_tune()
-    from ray import tune
+@dataclass(frozen=True)
+class Search(Experiment):
+    """A search; the trial of `options` as they are, the baseline, comes first.
 
-    from algorithms.generative.trainable import Budget, GenerativeTrainable
-    from workflows.experiment import console, tensorboard
-    from workflows.experiment import saved_state as state
-    from workflows.experiment.schedulers import SCHEDULERS
-    from workflows.experiment.searchers import SEARCHERS
+    `load_data(flags)` returns a data set: an object with `name`, which every result names, `train_images` (uint8
+    [N, 28, 28], paper 0, ink 255) and `train_labels` (int64 [N]), as `algorithms.mnist.MNIST`. Trials receive it
+    through Ray's object store. `test` also needs `test_images` and `test_labels`.
+    """
 
-    module, class_name = search.trainer.split(":")
-    budget = Budget(
-        flags.max_updates, flags.updates_per_report, flags.num_report_samples, flags.num_final_samples
-    )
-    trainable = tune.with_resources(
-        tune.with_parameters(
+    space: Space
+    """What is drawn, by name of an option."""
+    improves: str = ""
+    """A metric other than the program's."""
+    test: Callable[[dict[str, Any], Any, Progress], dict[str, Any]] | None = None
+    """Measures the best trial on test data, given its state, the data, and a function to tell (done, total)."""
+    load_data: Callable[[SearchFlags], Any] = load_mnist
+    reuse_actors: bool = True
+    """Let a process serve one trial after another, which saves importing torch."""
+
+    @property
+    def metric(self) -> str:
+        """What the search improves."""
+        return self.improves or self.program.metric
+
+    @cached_property
+    def data(self) -> Any:
+        """The data set, loaded once."""
+        return self.load_data(self.flags)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """How long a trial trains and how often it is scored."""
+        from algorithms.generative.trainable import Budget
+
+        flags = self.flags
+        return Budget(
+            flags.max_updates, flags.updates_per_report, flags.num_report_samples, flags.num_final_samples
+        )
+
+    @property
+    def baseline(self) -> dict[str, Any]:
+        """The searched hyperparameters' values in `options`."""
+        return {name: getattr(self.options, name) for name in self.space}
+
+    def check(self) -> None:
+        """Load the data; raise UsageError if it isn't the resumed run's, or some trial would be invalid."""
+        resume = self.flags.resume
+        if resume and (dataset := run_folder.read_record(resume).get("dataset")) != self.data.name:
+            only = f"but only {self.data.name} can be had now; try `make data`"
+            raise UsageError(f"--resume {resume!r} was begun on {dataset}, {only}")
+        require_space(self.options, self.space, self.flags.num_samples, len(self.data.train_images))
+
+    def requests(self) -> dict[str, tuple[float, str]]:
+        """Return the resources of a trial."""
+        cpus, gpus = self.flags.cpus_per_trial, self.flags.gpus_per_trial
+        return {
+            "GPU": (gpus, f"--gpus-per-trial {gpus:g} is"),
+            "CPU": (cpus, f"--cpus-per-trial {cpus:g} is"),
+        }
+
+    def headline(self) -> str:
+        """Return the number of trials, their length and the data."""
+        num_trials = self.flags.num_samples
+        trials = f"{num_trials} trial{'s' * (num_trials > 1)}"
+        return f"{trials} of up to {self.flags.max_updates} updates on {self.data.name}"
+
+    def trainable(self) -> Any:
+        """Return the model's trainer as a Trainable, with its data in the object store."""
+        from ray import tune
+
+        from algorithms.generative.trainable import GenerativeTrainable
+
+        trainable = tune.with_parameters(
             GenerativeTrainable,
-            trainer_class=getattr(importlib.import_module(module), class_name),
-            preset=search.preset,
-            data=data,
-            budget=budget,
-            seed=flags.seed,
-        ),
-        {"cpu": flags.cpus_per_trial, "gpu": flags.gpus_per_trial},
-    )
-    if flags.resume:
-        return tune.Tuner.restore(str(run_dir), trainable, resume_errored=True)
+            trainer_class=attribute(self.program.trains),
+            preset=self.options,
+            data=self.data,
+            budget=self.budget,
+            seed=self.flags.seed,
+        )
+        resources = {"cpu": self.flags.cpus_per_trial, "gpu": self.flags.gpus_per_trial}
+        return tune.with_resources(trainable, resources)
 
-    space = search.space()
-    baseline = {name: getattr(search.preset, name) for name in space}
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / RUN_FILE).write_text(
-        json.dumps(_record(flags, search, baseline, budget.num_reports, data), indent=2) + "\n"
-    )
-    return tune.Tuner(
-        trainable,
-        param_space=space,
-        tune_config=tune.TuneConfig(
-            metric=search.metric,
-            mode=search.mode,
-            num_samples=flags.num_samples,
-            scheduler=SCHEDULERS[flags.scheduler](baseline, budget.num_reports),
-            search_alg=SEARCHERS[flags.searcher](baseline, flags.seed, flags.max_concurrent),
-            reuse_actors=reuse_actors,
-            trial_name_creator=tuning.trial_id,
-            trial_dirname_creator=tuning.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=run_dir.name,
-            storage_path=str(run_dir.parent),
-            stop={"training_iteration": budget.num_reports},
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=CHECKPOINTS_KEPT),
-            sync_config=tune.SyncConfig(sync_artifacts=True),
-            callbacks=[
-                console.LiveTable(search.metric, flags.max_updates),
-                state.StateKeeper(),
-                tensorboard.TensorBoard("updates", search.metric),
-            ],
-            log_to_file=True,
-            verbose=0,
-        ),
-    )
+    def settings(self) -> Settings:
+        """Return the searcher, the scheduler, and a checkpoint at every report."""
+        from workflows.experiment.live_views import LiveTable
+        from workflows.experiment.schedulers import SCHEDULERS
+        from workflows.experiment.searchers import SEARCHERS, domains
 
+        flags, baseline, num_reports = self.flags, self.baseline, self.budget.num_reports
+        return Settings(
+            view=LiveTable(self.metric, flags.max_updates),
+            stop={"training_iteration": num_reports},
+            tune={
+                "metric": self.metric,
+                "mode": self.mode,
+                "num_samples": flags.num_samples,
+                "scheduler": SCHEDULERS[flags.scheduler](baseline, num_reports),
+                "search_alg": SEARCHERS[flags.searcher](baseline, flags.seed, flags.max_concurrent),
+                "reuse_actors": self.reuse_actors,
+            },
+            checkpoint={"checkpoint_frequency": 1},
+            space=domains(self.space),
+        )
 
-def _record(
-    flags: SearchFlags, search: Search, baseline: dict[str, Any], num_reports: int, data: MNIST
-) -> dict[str, Any]:
-    """Return what `--resume` and the analysis need to know of a run: what was asked for, and with what it was run."""
-    return {
-        "program": search.program,
-        "metric": search.metric,
-        "mode": search.mode,
-        "num_reports": num_reports,
-        "dataset": data.name,
-        "flags": asdict(flags)
-        | {"data_dir": flags.data_dir and os.path.abspath(os.path.expanduser(flags.data_dir))},
-        "preset": asdict(search.preset),
-        "baseline": baseline,
-        **tuning.circumstances(),
-    }
+    def record(self) -> dict[str, Any]:
+        """Return the data's name, the reports of a full trial, and the baseline."""
+        folder = self.flags.data_dir
+        data_dir = folder and os.path.abspath(os.path.expanduser(folder))
+        return {
+            "num_reports": self.budget.num_reports,
+            "dataset": self.data.name,
+            "flags": asdict(self.flags) | {"data_dir": data_dir},
+            "baseline": self.baseline,
+        }
+
+    def after_fit(self, run: Run) -> tuple[Run, int]:
+        """Measure the best trial on the test data, if the search has such a test."""
+        if self.test is None:
+            return run, 0
+        from workflows.experiment import final_test
+
+        try:
+            return final_test.tested(run, self.test, self.data), 0
+        except KeyboardInterrupt:
+            ended, exit_code = "interrupted before the best trial met all test digits", INTERRUPTED
+        except Exception as error:  # a missing or broken checkpoint, or too little memory
+            ended, exit_code = f"FAILED    the best trial's test: {error_text(error)}", 1
+        say(ended)
+        say(f"to go on: {command(self.program.name, '--resume', run.folder)}")
+        return run, exit_code
+
+    def summary(self, run: Run, reported: bool) -> int:
+        """Print the search's summary."""
+        from workflows.experiment import summaries
+
+        return summaries.of_search(run, reported)

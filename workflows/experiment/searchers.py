@@ -1,12 +1,25 @@
-"""Which hyperparameters are tried: Tune's searchers, by the names of `--searcher`. The baseline always comes first."""
+"""How hyperparameters are drawn: Tune's searchers, by the names of `--searcher`. The baseline is always the first trial."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from ray import tune
 from ray.tune.search import SearchAlgorithm
 from ray.tune.search.basic_variant import BasicVariantGenerator
+
+
+def domains(space: dict[str, Any]) -> dict[str, Any]:
+    """Return a search space in Tune's terms: `tune.loguniform(1e-4, 1e-2)` for ("loguniform", 1e-4, 1e-2)."""
+    return {name: _domain(domain) for name, domain in space.items()}
+
+
+def _domain(domain: Any) -> Any:
+    if not isinstance(domain, tuple):
+        return domain  # Tune's own
+    kind, *arguments = domain
+    return getattr(tune, kind)(*arguments)
 
 
 def _random(baseline: dict[str, Any], seed: int, max_concurrent: int) -> SearchAlgorithm:
@@ -16,4 +29,4 @@ def _random(baseline: dict[str, Any], seed: int, max_concurrent: int) -> SearchA
 
 
 SEARCHERS: dict[str, Callable[[dict[str, Any], int, int], SearchAlgorithm]] = {"random": _random}
-"""name -> searcher of (the baseline's config, seed, trials at a time or 0); Tune's own limit is ignored where a searcher is given."""
+"""name -> searcher of (the baseline, the seed, trials at a time or 0). It limits itself: Tune's limit would be ignored."""

@@ -1,10 +1,11 @@
-"""What `tensorboard --logdir RUN_DIR` shows: curves, hyperparameters and sample grids; every trial's folder is a run there.
+"""Writes a run for `tensorboard --logdir RUN_DIR`: curves, hyperparameters and pictures, by trial.
 
-    report ------------> ray/tune/<metric>, at the step that a person compares by: updates, or environment steps
-    its first report --> HParams: the report's `config`, beside the metric of the run
-    checkpoint, end ---> TRIAL_ID/samples/NNNNNN.png and NNNNNN_<name>.png as images `samples` and `<name>`, at step NNNNNN
+    report ------------> ray/tune/<metric>, at its number of updates or of environment steps
+    first report ------> HParams: the report's `config`, and the name of the run's metric
+    checkpoint, end ---> TRIAL_ID/samples/NNNNNN.png as image `samples`, at step NNNNNN
+                         TRIAL_ID/samples/NNNNNN_<name>.png as image `<name>`
 
-Writing needs tensorboardX alone, which Tune brings along; TensorBoard itself is the extra `tensorboard`.
+Writing needs only tensorboardX, which comes with Tune. TensorBoard itself is the extra `tensorboard`.
 """
 
 from __future__ import annotations
@@ -28,17 +29,16 @@ from workflows.runs.files import read_pictures
 
 PNG_END = b"IEND\xaeB`\x82"
 SCALARS = "ray/tune"
-"""Where Tune puts every metric."""
+"""Tune's prefix of every metric."""
 
-logging.getLogger("tensorboardX").addHandler(
-    logging.NullHandler()
-)  # or Python prints its `NaN or Inf found` to the console
+# Without a handler, Python prints tensorboardX's `NaN or Inf found` to the console.
+logging.getLogger("tensorboardX").addHandler(logging.NullHandler())
 
 
 class EventFile(SummaryWriter):
-    """A trial's event file, written at once.
+    """A trial's event file, written in the caller's thread, so that a full disk raises.
 
-    tensorboardX writes it in a thread, which dies of a full disk; then what is to be written next waits for it, for ever. This one raises.
+    tensorboardX's own writer thread would die of a full disk, and the next write would wait forever.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -48,10 +48,10 @@ class EventFile(SummaryWriter):
 
 
 class TensorBoard(TBXLoggerCallback):
-    """Tune's own TensorBoard callback, and instead of it; see above for what it does besides.
+    """Replaces Tune's own TensorBoard callback; adds hyperparameters from the first report on, and pictures.
 
-    Tune pickles it: a resumed run has a copy that knows of no picture, and writes those of the trials that go on once more, in order.
-    TensorBoard shows each once, and one that a kill cut off is there then.
+    Tune pickles the callback without its list of written pictures. A resumed run therefore writes
+    the pictures of its trials again, in order. TensorBoard shows each picture once.
     """
 
     def __init__(self, step: str, metric: str) -> None:
@@ -61,11 +61,11 @@ class TensorBoard(TBXLoggerCallback):
         self._written: dict[Any, set[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what belongs to trials behind: their files are open."""
+        """Return the state without what belongs to trials: their open files."""
         return self.__dict__ | {"_trial_writer": {}, "_trial_result": {}, "_written": {}}
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        """Write a report's metrics; before the first, what was configured."""
+        """Write a report's metrics; before the first report, its hyperparameters."""
         if trial not in self._trial_writer:
             self.log_trial_start(trial)
         if not self._trial_result[trial]:
@@ -73,37 +73,35 @@ class TensorBoard(TBXLoggerCallback):
             experiment, start, _ = hparams(config, {f"{SCALARS}/{self._metric}": 0})
             for summary in (experiment, start):
                 self._trial_writer[trial].file_writer.add_summary(summary)
-        # Tune's step is the first of these two that is there, and neither becomes a curve.
-        super().log_trial_result(
-            iteration, trial, result | {TIMESTEPS_TOTAL: None, TRAINING_ITERATION: int(result[self._step])}
-        )
+        # Tune takes the first of these two that isn't None as the step, and draws a curve of neither.
+        step = {TIMESTEPS_TOTAL: None, TRAINING_ITERATION: int(result[self._step])}
+        super().log_trial_result(iteration, trial, result | step)
 
     def log_trial_save(self, trial: Any) -> None:
-        """Write the new pictures: by now Tune has copied the trial's files to the run folder, and is not just copying any."""
+        """Write the new pictures. Tune has finished copying the trial's files to the run folder by now."""
         if trial in self._trial_writer:
             self._write_pictures(trial)
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """Write what is left of the pictures, and close the file."""
+        """Write the remaining pictures, and close the file."""
         if trial in self._trial_writer:
             self._write_pictures(trial, last=True)
-            if (
-                not failed
-            ):  # a failed one may go on in a resumed run, and TensorBoard would still show that it failed
+            # A failed trial may continue in a resumed run. TensorBoard would keep showing its first end.
+            if not failed:
                 self._trial_writer[trial].file_writer.add_summary(hparams({}, {})[2])
         super().log_trial_end(trial, failed)
         self._written.pop(trial, None)
 
     def _try_log_hparams(self, trial: Any, result: dict[str, Any]) -> None:
-        """Do nothing where Tune would write what was searched, and that only at the end."""
+        """Do nothing: Tune would write the hyperparameters at the end, and only those that are searched."""
 
     def _write_pictures(self, trial: Any, last: bool = False) -> None:
-        """Write the pictures that aren't yet, each tag's in order; one that can't be read holds up the later ones until the last time.
+        """Write the new pictures, each tag's in order: when steps go back, TensorBoard drops the later ones.
 
-        Where a tag's steps go back, TensorBoard takes it for a resumed run and forgets what it had from there on.
+        An unreadable picture holds up the later ones of its tag, except at the `last` call.
         """
         series: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-        written = self._written.setdefault(trial, set())
+        writer, written = self._trial_writer[trial], self._written.setdefault(trial, set())
         for tag, step, path in read_pictures(Path(trial.path)):
             if path.name not in written:
                 series[tag].append((step, path))
@@ -111,17 +109,16 @@ class TensorBoard(TBXLoggerCallback):
             for step, path in pictures:
                 image = read_png(path)
                 if image is not None:
-                    self._trial_writer[trial].file_writer.add_summary(
-                        Summary(value=[Summary.Value(tag=tag, image=image)]), step
-                    )
+                    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+                    writer.file_writer.add_summary(summary, step)
                     written.add(path.name)
                 elif not last:
                     break
-        self._trial_writer[trial].flush()
+        writer.flush()
 
 
 def plain(value: Any) -> str | bool | float:
-    """Return a hyperparameter as the HParams tab can hold it: a schedule, None or infinity in words."""
+    """Return a hyperparameter as the HParams tab can show it; a schedule, None or infinity becomes text."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
@@ -129,12 +126,12 @@ def plain(value: Any) -> str | bool | float:
 
 
 def read_png(path: Path) -> Any:
-    """Return a PNG, byte for byte, as an image of TensorBoard's; None if it can't be read: cut short, or gone."""
+    """Return a PNG as TensorBoard's image, byte for byte; None if the file is missing or incomplete."""
     try:
         blob = path.read_bytes()
         with Image.open(io.BytesIO(blob), formats=["PNG"]) as picture:
             picture.load()
             size = {"height": picture.height, "width": picture.width, "colorspace": len(picture.getbands())}
-    except Exception:  # whatever Pillow may raise of half a file
+    except Exception:  # Pillow raises many kinds for half a file
         return None
     return Summary.Image(**size, encoded_image_string=blob) if blob.endswith(PNG_END) else None

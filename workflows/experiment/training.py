@@ -1,256 +1,178 @@
-"""Builds and runs one training of an RL algorithm: flags and a configuration in, a run folder out, as of a search with a single trial.
-
-    flags --> run folder (refused if it exists) --> environment --> Ray --> Tuner.fit(), the live line beside it --> tables, summary
-
-Every check that needs nothing loaded comes before anything is loaded, and nothing is written before all of them have passed.
-"""
+"""A training of an RL algorithm: one trial of an RLlib algorithm under Ray Tune."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from workflows.cli.flags import RunFlags, UsageError, require
-from workflows.experiment import experiment as tuning
-from workflows.runs import folder as run_folder
-from workflows.runs.files import RUN_FILE
+from workflows.cli.flags import RunFlags, UsageError, checks
+from workflows.cli.terminal import several
+from workflows.experiment.experiment import Experiment, Settings
+from workflows.programs import ENV_STEPS, attribute
 
 if TYPE_CHECKING:
-    from ray import tune
+    from workflows.results import Run
 
-CHECKPOINTS_KEPT = 2
-RETURN = "env_runners/episode_return_mean"
-GREEDY_RETURN = "evaluation/env_runners/episode_return_mean"
-ENV_STEPS = "num_env_steps_sampled_lifetime"
+SMOKE: dict[str, Any] = {
+    "stop_env_steps": 5000,
+    "stop_return": math.inf,
+    "evaluation_interval": 2,
+    "checkpoint_frequency": 2,
+}
+"""Defaults under `--smoke`."""
 
 
 @dataclass(frozen=True)
 class TrainingFlags(RunFlags):
-    """What every training takes besides `RunFlags`."""
+    """Flags of every training."""
+
+    GROUP: ClassVar[str] = "training"
+    RESOURCES: ClassVar[tuple[str, ...]] = ("num_env_runners", "num_learners", "num_gpus_per_learner")
 
     env: str = "CartPole-v1"
     """Gymnasium id of the environment, or `module.Class`."""
     num_env_runners: int = 0
-    """Ray actors that step environments; with 0 the algorithm's own process does it, between updates."""
+    """Ray actors that step environments; with 0 the algorithm's own process steps them, between updates."""
     num_learners: int = 0
-    """0: the algorithm's own process learns; 1: a Ray actor does."""
+    """0: the algorithm's own process learns; 1: a Ray actor learns."""
     num_gpus_per_learner: float = 0.0
     """GPUs of the learner; a fraction shares one."""
     stop_return: float | None = None
-    """End once the mean return of an evaluation reaches this (default: the environment's own reward_threshold; inf: never)."""
+    """Stop when an evaluation's mean return reaches this (default: the environment's reward_threshold; inf: never)."""
     stop_env_steps: int = 500_000
-    """End at the first evaluation after so many environment steps."""
+    """Stop at the first evaluation after this number of environment steps."""
     stop_time_s: float = math.inf
-    """End at the first evaluation after so many seconds of training."""
+    """Stop at the first evaluation after this number of seconds of training."""
     evaluation_interval: int = 5
-    """Reports between evaluations, and so between looks at --stop-return."""
+    """Reports between evaluations; --stop-return is compared at evaluations only."""
     evaluation_duration: int = 20
     """Episodes per evaluation, without exploration."""
     min_sample_timesteps_per_iteration: int = 1000
-    """Environment steps per report, at least."""
+    """Least number of environment steps per report."""
     checkpoint_frequency: int = 20
-    """Reports between checkpoints; there is one at the end, too."""
+    """Reports between checkpoints; the end has one, too."""
     max_failures: int = 2
-    """How often a training that failed goes on from its last checkpoint by itself."""
+    """How many failures a training survives by going on from its last checkpoint."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field, least in (
-            ("num_env_runners", 0),
-            ("stop_env_steps", 1),
-            ("evaluation_interval", 1),
-            ("evaluation_duration", 1),
-            ("min_sample_timesteps_per_iteration", 1),
-            ("checkpoint_frequency", 1),
-            ("max_failures", 0),
-        ):
-            require(
-                getattr(self, field) >= least,
-                "--" + field.replace("_", "-"),
-                getattr(self, field),
-                f"must be at least {least}",
-            )
-        require(
-            self.num_learners in (0, 1),
-            "--num-learners",
-            self.num_learners,
-            "must be 0 or 1: there is one central learner",
-        )
+        check = checks(self)
+        check.whole("num_env_runners", "max_failures", least=0).whole("stop_env_steps", least=1)
+        check.whole("evaluation_interval", "evaluation_duration", "checkpoint_frequency", least=1)
+        check.whole("min_sample_timesteps_per_iteration", least=1)
+        check.that(self.num_learners in (0, 1), "num_learners", "0 or 1: there is one central learner")
         gpus = self.num_gpus_per_learner
-        require(gpus == 0 or 0.01 <= gpus <= 1, "--num-gpus-per-learner", gpus, "must be 0, or 0.01 to 1")
-        require(
-            not math.isnan(self.stop_return or 0.0),
-            "--stop-return",
-            self.stop_return,
-            "must be a number, or inf",
-        )
-        require(self.stop_time_s > 0, "--stop-time-s", self.stop_time_s, "must be positive")
+        check.that(gpus == 0 or 0.01 <= gpus <= 1, "num_gpus_per_learner", "0, or 0.01 to 1")
+        check.that(not math.isnan(self.stop_return or 0.0), "stop_return", "a number, or inf")
+        check.number("stop_time_s", above=0, infinite=True)
 
 
 @dataclass(frozen=True)
-class Training:
-    """What is trained."""
+class Training(Experiment):
+    """A training with `options` as its hyperparameters."""
 
-    program: str
-    """The workflow's name: train_dqn."""
-    options: Any
-    """The algorithm's hyperparameters: the preset with the flags over it."""
-    config: Callable[[], Any]
-    """Makes the algorithm's RLlib configuration with these options; called once Ray may be imported."""
-    require_spaces: Callable[[str, Any, Any], None]
-    """Raises ValueError where the algorithm can't learn on this environment with its observation and action space; needs no Ray."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the configuration's `training` besides the options."""
 
-
-def run(flags: TrainingFlags, training: Training) -> int:
-    """Run or resume the training and return the exit code: 0, 1 if it failed, 130 if it was interrupted.
-
-    Raises UsageError for whatever is wrong with the flags or their surroundings, before anything is written.
-    """
-    run_dir = run_folder.choose(flags, training.program, training.options)
-    _require_env(flags.env, training)
-    from workflows.experiment import console, training_view
-    from workflows.experiment import saved_state as state
-    from workflows.experiment.ray_cluster import connected, require_resources, require_shared, several
-
-    with connected(flags.address) as cluster:
-        for kind, wanted in _resources(flags).items():
-            asked = f"--num-env-runners {flags.num_env_runners}, --num-learners {flags.num_learners} and the algorithm itself"
-            console.note(require_resources(cluster, kind, wanted, f"{asked} need {several(wanted, kind)},"))
-        if flags.resume:
-            require_shared(run_dir)
-        else:
-            run_folder.make(run_dir, require_shared)
-        with run_folder.locked(run_dir):
-            if flags.resume:
-                console.note(state.recover(run_dir))
-            tuner = build_tuner(flags, training, run_dir)
-            tuning.keep_rays_log(run_dir)
-            console.say(f"{training.program}: {flags.env} until {_goal(flags)}, {tuning.hardware(cluster)}")
-            console.say(f"run folder {run_dir}, with the last {CHECKPOINTS_KEPT} checkpoints")
-            exit_code = tuning.fit(tuner, training_view.LiveLine.shown(), training.program, run_dir)
-            if exit_code:
-                return exit_code
-            state.keep(run_dir)
-            unwritten, why = tuning.analyse(run_dir)
-    exit_code = training_view.summary(run_dir, training.program, _stop_return(flags), reported=not unwritten)
-    if unwritten:
-        console.say(why)
-    return exit_code or unwritten
-
-
-def _require_env(env: str, training: Training) -> None:
-    """Raise UsageError where the environment can't be made, or does not suit the algorithm."""
-    from algorithms.rl import vector_envs
-
-    try:
-        single = vector_envs.make_one(env, {})
-        try:
-            training.require_spaces(env, single.observation_space, single.action_space)
-        finally:
-            single.close()  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        raise UsageError(f"--env: {error}") from None
-
-
-def _resources(flags: TrainingFlags) -> dict[str, float]:
-    """Return what the trial reserves, as RLlib does: a CPU for the algorithm, one a runner, one for a remote learner without a GPU."""
-    remote_learner = flags.num_learners and not flags.num_gpus_per_learner
-    return {"CPU": 1.0 + flags.num_env_runners + remote_learner, "GPU": flags.num_gpus_per_learner}
-
-
-def _stop_return(flags: TrainingFlags) -> float:
-    """Return the mean return at which the training ends; inf is never."""
-    if flags.stop_return is not None:
-        return flags.stop_return
-    import gymnasium as gym
-
-    threshold = gym.spec(flags.env).reward_threshold if flags.env in gym.registry else None
-    return math.inf if threshold is None else threshold
-
-
-def _goal(flags: TrainingFlags) -> str:
-    target = _stop_return(flags)
-    goals = [] if target == math.inf else [f"a mean greedy return of {target:g}"]
-    goals.append(f"{flags.stop_env_steps:,} steps")
-    if flags.stop_time_s < math.inf:
-        goals.append(f"{flags.stop_time_s:g} s")
-    return " or ".join(goals)
-
-
-def build_tuner(flags: TrainingFlags, training: Training, run_dir: Path) -> tune.Tuner:
-    """Return the Tuner of the training, or of the one to resume, ready to fit; writes the record of a new one."""
-    tuning.quiet_tune()
-    from ray import tune
-
-    from workflows.experiment import saved_state as state
-    from workflows.experiment import tensorboard, training_view
-
-    config = (
-        training.config()
-        .environment(flags.env)
-        .env_runners(num_env_runners=flags.num_env_runners)
-        .learners(num_learners=flags.num_learners, num_gpus_per_learner=flags.num_gpus_per_learner)
-        .evaluation(
+    @cached_property
+    def config(self) -> Any:
+        """The algorithm's RLlib configuration."""
+        flags = self.flags
+        config = attribute(self.program.trains)().training(**asdict(self.options), **self.more)
+        config.environment(flags.env)
+        config.env_runners(num_env_runners=flags.num_env_runners)
+        config.learners(num_learners=flags.num_learners, num_gpus_per_learner=flags.num_gpus_per_learner)
+        config.evaluation(
             evaluation_interval=flags.evaluation_interval, evaluation_duration=flags.evaluation_duration
         )
-        .reporting(min_sample_timesteps_per_iteration=flags.min_sample_timesteps_per_iteration)
-        .debugging(seed=flags.seed)
-    )
-    config.evaluation_config = dict(config.evaluation_config or {}) | {
-        "num_envs_per_env_runner": min(flags.evaluation_duration, 20)
-    }
-    try:
-        config.copy(copy_frozen=False).validate()
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    trainable = trial_of(config, asdict(training.options))
-    if flags.resume:
-        return tune.Tuner.restore(str(run_dir), trainable, resume_errored=True)
-    record = {
-        "program": training.program,
-        "metric": GREEDY_RETURN,
-        "mode": "max",
-        "flags": asdict(flags),
-        "preset": asdict(training.options),
-        **tuning.circumstances(),
-    }
-    (run_dir / RUN_FILE).write_text(json.dumps(record, indent=2) + "\n")
-    return tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            trial_name_creator=tuning.trial_id, trial_dirname_creator=tuning.trial_id
-        ),
-        run_config=tune.RunConfig(
-            name=run_dir.name,
-            storage_path=str(run_dir.parent),
-            stop=Stop(_stop_return(flags), flags.stop_env_steps, flags.stop_time_s),
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=flags.checkpoint_frequency,
-                checkpoint_at_end=True,
-                num_to_keep=CHECKPOINTS_KEPT,
-            ),
-            failure_config=tune.FailureConfig(max_failures=flags.max_failures),
-            sync_config=tune.SyncConfig(sync_artifacts=True),
-            callbacks=[
-                training_view.LiveLine(),
-                state.StateKeeper(),
-                tensorboard.TensorBoard(ENV_STEPS, GREEDY_RETURN),
-            ],
-            log_to_file=True,
-            verbose=0,
-        ),
-    )
+        config.reporting(min_sample_timesteps_per_iteration=flags.min_sample_timesteps_per_iteration)
+        config.debugging(seed=flags.seed)
+        num_envs = min(flags.evaluation_duration, 20)
+        config.evaluation_config = {**(config.evaluation_config or {}), "num_envs_per_env_runner": num_envs}
+        return config
+
+    @cached_property
+    def stop_return(self) -> float:
+        """The mean return at which the training ends; inf is never."""
+        if self.flags.stop_return is not None:
+            return float(self.flags.stop_return)
+        import gymnasium as gym
+
+        env = self.flags.env
+        threshold = gym.spec(env).reward_threshold if env in gym.registry else None
+        return math.inf if threshold is None else threshold
+
+    def check(self) -> None:
+        """Make the environment once; raise UsageError if that fails or the algorithm can't learn on it."""
+        from algorithms.rl import vector_envs
+
+        try:
+            env = vector_envs.make_one(self.flags.env, {})
+            try:
+                self.config.require_spaces(env.observation_space, env.action_space)
+            finally:
+                env.close()  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise UsageError(f"--env: {error}") from None
+
+    def requests(self) -> dict[str, tuple[float, str]]:
+        """Return the trial's resources, as RLlib counts them.
+
+        A CPU for the algorithm, one for each runner, one for a remote learner without a GPU.
+        """
+        flags = self.flags
+        asked = f"--num-env-runners {flags.num_env_runners}, --num-learners {flags.num_learners}"
+        remote_learner = flags.num_learners and not flags.num_gpus_per_learner
+        wanted = {"CPU": 1.0 + flags.num_env_runners + remote_learner, "GPU": flags.num_gpus_per_learner}
+        subject = f"{asked} and the algorithm itself need"
+        return {kind: (count, f"{subject} {several(count, kind)},") for kind, count in wanted.items()}
+
+    def headline(self) -> str:
+        """Return the environment and what ends the training."""
+        goals = [] if self.stop_return == math.inf else [f"a mean greedy return of {self.stop_return:g}"]
+        goals.append(f"{self.flags.stop_env_steps:,} steps")
+        if self.flags.stop_time_s < math.inf:
+            goals.append(f"{self.flags.stop_time_s:g} s")
+        return f"{self.flags.env} until {' or '.join(goals)}"
+
+    def trainable(self) -> type:
+        """Return the algorithm with its configuration. Raises UsageError if the configuration is invalid."""
+        try:
+            self.config.copy(copy_frozen=False).validate()
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return trial_of(self.config, asdict(self.options))
+
+    def settings(self) -> Settings:
+        """Return when it stops, and its checkpoints."""
+        from workflows.experiment.live_views import LiveLine
+
+        flags = self.flags
+        return Settings(
+            view=LiveLine(),
+            stop=StopRule(self.stop_return, flags.stop_env_steps, flags.stop_time_s),
+            checkpoint={"checkpoint_frequency": flags.checkpoint_frequency, "checkpoint_at_end": True},
+            max_failures=flags.max_failures,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return nothing: the flags say it all."""
+        return {}
+
+    def summary(self, run: Run, reported: bool) -> int:
+        """Print the training's summary."""
+        from workflows.experiment import summaries
+
+        return summaries.of_training(run, self.stop_return, reported)
 
 
 @dataclass
-class Stop:
-    """Whether a trial has reached its return, or spent its steps or its time; Tune asks it at every report.
+class StopRule:
+    """Whether a trial has reached its return, its steps or its time; Tune asks at every report.
 
-    A training ends with a report that evaluated, so that the checkpoint of its end is the policy whose return is in the tables.
+    A training stops at an evaluation, so its last checkpoint is the policy whose return is in the tables.
     """
 
     greedy_return: float
@@ -261,32 +183,27 @@ class Stop:
         """Return whether this report is the last."""
         if "evaluation" not in result:
             return False
-        greedy_return = result["evaluation"]["env_runners"].get(
-            "episode_return_mean", math.nan
-        )  # none if all were lost
+        # An evaluation that lost all its episodes has no return.
+        greedy_return = result["evaluation"]["env_runners"].get("episode_return_mean", math.nan)
+        has_learned = greedy_return >= self.greedy_return
         return bool(
-            greedy_return >= self.greedy_return
-            or result[ENV_STEPS] >= self.env_steps
-            or result["time_total_s"] >= self.time_s
+            has_learned or result[ENV_STEPS] >= self.env_steps or result["time_total_s"] >= self.time_s
         )
 
 
 def trial_of(configured: Any, hyperparameters: dict[str, Any]) -> type:
-    """Return the algorithm of this configuration as a Trainable whose reports name its hyperparameters, and not RLlib's 200 settings."""
+    """Return the configured algorithm as a Trainable that reports its hyperparameters, not RLlib's 200 settings."""
 
     class Trial(configured.algo_class):
         def __init__(self, config: Any = None, **kwargs: Any) -> None:
-            files = {
-                name: path
-                for name, path in (config or {}).items()
-                if name in ("__stdout_file__", "__stderr_file__")
-            }
-            super().__init__(
-                configured.copy(copy_frozen=False).update_from_dict(files), **kwargs
-            )  # where Tune wants what is printed
+            # Tune passes files for what is printed in its own way.
+            names = ("__stdout_file__", "__stderr_file__")
+            files = {name: path for name, path in (config or {}).items() if name in names}
+            super().__init__(configured.copy(copy_frozen=False).update_from_dict(files), **kwargs)
 
         def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-            return super().get_auto_filled_metrics(*args, **kwargs) | {"config": hyperparameters}  # type: ignore[no-any-return]
+            metrics: dict[str, Any] = super().get_auto_filled_metrics(*args, **kwargs)
+            return metrics | {"config": hyperparameters}
 
         @classmethod
         def default_resource_request(cls, config: Any) -> Any:

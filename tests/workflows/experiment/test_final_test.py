@@ -11,7 +11,6 @@ from run_folders import line, make_run
 from algorithms import mnist
 from workflows import results
 from workflows.experiment import final_test
-from workflows.experiment.search import Search
 
 
 @pytest.fixture
@@ -32,34 +31,32 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def search(tested: list[str]) -> Search:
-    def test(
-        state: dict[str, Any], data: mnist.MNIST, progress: Callable[[int, int], None]
-    ) -> dict[str, Any]:
+def measured(tested: list[str], digits: mnist.MNIST, run: Path, num_trials: int = 2) -> results.Run:
+    """Return the run after its final test; what was tested is in `tested`."""
+
+    def measure(state: dict[str, Any], data: Any, progress: Callable[[int, int], None]) -> dict[str, Any]:
         progress(1, 2)
         tested.append(state["of"])
         return {"nll": 80.0}
 
-    return Search("program", "module:Trainer", None, dict, "fid", "min", ("fid",), test)
+    loaded = results.load(run)
+    loaded.record["flags"] = {"num_samples": num_trials}
+    return final_test.tested(loaded, measure, digits)
 
 
 def test_the_best_is_tested_once(run: Path, digits: mnist.MNIST) -> None:
     tested: list[str] = []
     for _ in range(2):
-        final_test.run(run, search(tested), digits, num_samples=2)
+        after = measured(tested, digits, run)
     assert tested == ["t_1"]
     checkpoint = str(run / "t_1" / "checkpoint_000003")
-    assert results.read_test(run) == {
-        "trial_id": "t_1",
-        "checkpoint": checkpoint,
-        "dataset": "mnist-10k",
-        "nll": 80.0,
-    }
+    test = {"trial_id": "t_1", "checkpoint": checkpoint, "dataset": "mnist-10k", "nll": 80.0}
+    assert results.read_test(run) == after.test == test
 
 
 def test_nothing_is_tested_while_another_trial_may_become_the_best(run: Path, digits: mnist.MNIST) -> None:
     tested: list[str] = []
-    final_test.run(run, search(tested), digits, num_samples=3)
+    measured(tested, digits, run, num_trials=3)
     assert not tested
     assert results.read_test(run) is None
 
@@ -70,7 +67,7 @@ def test_no_second_trial_meets_the_test_digits(
     """A trial that failed was tried again, and is the best now."""
     tested: list[str] = []
     results.write_test(run, {"trial_id": "t_0", "nll": 81.0})
-    final_test.run(run, search(tested), digits, num_samples=2)
+    measured(tested, digits, run)
     assert not tested
     assert results.read_test(run) == {"trial_id": "t_0", "nll": 81.0}
     assert (
@@ -82,11 +79,11 @@ def test_no_second_trial_meets_the_test_digits(
 def test_a_best_trial_without_a_checkpoint_is_no_silence(run: Path, digits: mnist.MNIST) -> None:
     (run / "t_1" / "checkpoint_000003" / "trainer.pt").unlink()
     with pytest.raises(FileNotFoundError, match="trial t_1 has no checkpoint"):
-        final_test.run(run, search([]), digits, num_samples=2)
+        measured([], digits, run)
 
 
 def test_a_broken_record_counts_as_none(run: Path, digits: mnist.MNIST) -> None:
     (run / "test.json").write_text('{"trial_id": "t_1"')
     tested: list[str] = []
-    final_test.run(run, search(tested), digits, num_samples=2)
+    measured(tested, digits, run)
     assert tested == ["t_1"]

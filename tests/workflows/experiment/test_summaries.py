@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from run_folders import make_training
 
-from workflows.experiment import training_view
+from workflows import results
+from workflows.experiment import summaries
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def test_the_greedy_return_is_that_of_the_last_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], returns: list[float | None], words: str
 ) -> None:
     run_dir = make_training(tmp_path / "run", returns, flags={"env": "CartPole-v1", "num_env_runners": 2})
-    assert training_view.summary(run_dir, "train_dqn", stop_return=300, reported=False) == 0
+    assert summaries.of_training(results.load(run_dir), stop_return=300, reported=False) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("return "))
     assert line.endswith(f", {words}")
 
@@ -38,7 +39,7 @@ def test_a_training_that_did_not_end_says_how_to_go_on(
     run_dir = make_training(
         tmp_path / "run", [20.0], status, flags={"env": "CartPole-v1", "num_env_runners": 2}
     )
-    assert training_view.summary(run_dir, "train_dqn", stop_return=300, reported=False) == code
+    assert summaries.of_training(results.load(run_dir), stop_return=300, reported=False) == code
     said = capsys.readouterr().out
     assert words in said
     assert f"--resume {run_dir}" in said
