@@ -18,14 +18,14 @@ def say(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Print a line about a deviation from what was asked for to stderr; print nothing if the message is empty."""
+    """Print a note to stderr; print nothing if the message is empty."""
     if message:
         print(f"note: {message}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(what: str, message: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar and yield its update function `(done, total)`; without a terminal, print the message instead."""
+    """Show a bar and yield its update function `(done, total)`. Without a terminal, print the message."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

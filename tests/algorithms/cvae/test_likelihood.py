@@ -26,7 +26,7 @@ def test_binarisation_draws_each_pixel_afresh_with_its_grey_level() -> None:
 def test_the_likelihood_is_the_same_in_chunks_of_any_size(
     digits: mnist.MNIST, options: CVAEOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More draws than fit at a time, or fewer: with a posterior that is the prior and a decoder that ignores z there is nothing random."""
+    """More draws than fit at a time, or fewer. With zero weights nothing is random: q is p, z is ignored."""
     network = trained_network(CVAETrainer(options, digits).state_dict())
     for parameter in network.parameters():
         parameter.zero_()

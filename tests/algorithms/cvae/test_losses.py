@@ -41,7 +41,10 @@ def test_the_likelihood_of_grey_levels_is_the_mean_over_their_binarisations() ->
 
 
 def test_gaussian_kl_by_hand() -> None:
-    """KL(N(1, 4) || N(0, 1)) = (4 + 1 - 1 - log 4) / 2; against N(3, 2) it is (log(2 / 4) + (4 + 4) / 2 - 1) / 2. Units add up."""
+    """KL(N(1, 4) || N(0, 1)) = (4 + 1 - 1 - log 4) / 2; against N(3, 2), (log(2 / 4) + (4 + 4) / 2 - 1) / 2.
+
+    Units add up.
+    """
     mean_q_BZ, log_var_q_BZ = torch.tensor([[1.0, 1.0]]), torch.tensor([[4.0, 4.0]]).log()
     mean_p_BZ, log_var_p_BZ = torch.tensor([[0.0, 3.0]]), torch.tensor([[1.0, 2.0]]).log()
     by_hand = (4 - math.log(4)) / 2 + (math.log(2 / 4) + 4 - 1) / 2
@@ -75,6 +78,6 @@ def test_importance_weighted_bound_is_the_log_of_the_mean_weight() -> None:
 
 
 def test_an_active_unit_is_one_that_digits_move() -> None:
-    """Means of -1 and 1 vary by 2 (unbiased), -0.05 and 0.05 by 0.005, which is below 0.01; -0.1 and 0.1 by 0.02."""
+    """Unbiased variances: 2 of -1 and 1; 0.005, below 0.01, of -0.05 and 0.05; 0.02 of -0.1 and 0.1."""
     mean_BZ = torch.tensor([[1.0, 0.05, 0.1], [-1.0, -0.05, -0.1]])
     assert active_units(mean_BZ) == 2

@@ -77,7 +77,7 @@ def test_every_option_of_training_changes_training(
 
 @pytest.mark.parametrize("prior", ["standard", "learned", "flow"])
 def test_an_updates_gradient_is_that_of_the_bound(digits: mnist.MNIST, prior: Any) -> None:
-    """For either bound, the gradient by hand: the same noise, log-likelihoods pixel by pixel, KL and densities by torch."""
+    """The gradient of both bounds by hand: the same noise, pixel by pixel, KL and densities by torch."""
     for options in (
         replace(CVAE, prior=prior, binarisation="dynamic", beta=0.5),
         replace(CVAE, prior=prior, num_importance_samples=3),
@@ -163,7 +163,7 @@ def test_the_averaged_network_is_the_average_by_hand(digits: mnist.MNIST) -> Non
 
 
 def test_training_never_sees_a_held_out_digit_nor_a_test_digit(digits: mnist.MNIST) -> None:
-    """Spoiling them changes nothing that is trained, spoiling a digit that is trained on does; and what is scored are the held-out ones."""
+    """Spoiling held-out digits changes scores and no weights; spoiling a training digit changes weights."""
     last = len(digits.train_images) - len(digits.train_images) // 12
     inverted = 255 - digits.train_images
     spoilt_end = changed(
@@ -224,7 +224,8 @@ def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIS
         "row 7 shows sevens, each before its reconstruction"
     )
 
-    with torch.no_grad():  # a decoder that passes z through, and knows no label: every row is then the same, every column another z
+    # A decoder that passes z through and ignores the label: all rows are the same, each column is another z.
+    with torch.no_grad():
         decoder = trainer.network.decoder
         for parameter in decoder.parameters():
             parameter.zero_()
@@ -261,7 +262,8 @@ CONTINUE = """
 
     torch.set_num_threads(1)
     state = torch.load(sys.argv[1], weights_only=True)
-    trainer = CVAETrainer(CVAEOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)  # the seed comes from the state, not from here
+    other_seed = 12345  # the state has the seed that counts
+    trainer = CVAETrainer(CVAEOptions(**state["options"]), mnist.load("mnist-10k"), seed=other_seed)
     trainer.load_state_dict(state)
     trainer.train(200 - trainer.updates)
     torch.save(trainer.state_dict(), sys.argv[2])
@@ -320,9 +322,9 @@ CONVOLUTIONAL = replace(MLP, architecture="conv", width=64, depth=1, prior="flow
     ids=["mlp-0", "mlp-1", "conv-0"],
 )
 def test_it_learns(digits: mnist.MNIST, options: CVAEOptions, seed: int, least_accuracy: float) -> None:
-    """A thousand updates leave most of the way from the 206 nats of independent pixels behind, and the labels begin to be obeyed.
+    """After 1,000 updates the NLL is far below the 206 nats of independent pixels, and labels begin to count.
 
-    Measured: MLP, seeds 0 to 2, nll 111 to 113 and accuracy 0.50 to 0.53; convolutional, seeds 0 and 1, 108 to 111 and 0.94.
+    Measured: MLP, seeds 0 to 2, nll 111 to 113, accuracy 0.50 to 0.53; conv, seeds 0 and 1, 108 to 111, 0.94.
     """
     trainer = CVAETrainer(options, digits, seed=seed)
     trainer.train(1000)
