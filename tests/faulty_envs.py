@@ -1,4 +1,4 @@
-"""Environments that fail: they raise, give NaN, hang, kill their process, or never end an episode. Otherwise CartPole of 100 steps."""
+"""CartPoles that fail: they raise, give NaN, hang, kill their process, or never end an episode."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class NanAtTheEnd(Flaky):
 
 
 class Once(Flaky):
-    """Does what `fail` says once, in the first process whose episode reaches step 5; the file `marker` says that it is done."""
+    """Fails once: in the first process whose episode reaches step 5. The file `marker` says that it has."""
 
     def __init__(self, env_config: dict[str, Any]) -> None:
         super().__init__(env_config)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from algorithms.rl.rollout_batch import Episodes, RolloutBatch
 
 # One text per environment, one letter per step:
-#     .  goes on         r  a reset, the step after an end (NEXT_STEP)    F  all environments failed: dropped, broken off
-#     T  terminates      x  dropped: NaN or infinity                      f  they failed while this one reset itself
-#     L  time limit      X  dropped, and terminates
+#     .  goes on       r  a reset, the step after an end (NEXT_STEP)  F  all environments failed: dropped
+#     T  terminates    x  dropped: NaN or infinity                    f  they failed while this one was reset
+#     L  time limit    X  dropped, and terminates
 VALID, DROPPED, TERMINATED, TRUNCATED = ".TL", "xXF", "TX", "LFf"
 
 Rollout = tuple[list[str], np.ndarray]

@@ -39,8 +39,8 @@ class Counting(gym.Env[np.ndarray, int]):
 class Script(gym.Env[np.ndarray, int]):
     """Environment i plays episodes of `lengths[i]` steps, over and over, with reward 1 a step.
 
-    It shows (i, number of the episode, step). `nan` lists steps (i, episode, step) with reward NaN, `raises` the calls
-    of `step` that fail, counted over all environments.
+    It shows (i, number of the episode, step). `nan` lists steps (i, episode, step) with reward NaN, `raises`
+    the calls of `step` that fail, counted over all environments.
     """
 
     observation_space = gym.spaces.Box(-1, 1000, (3,), np.float32)
@@ -73,7 +73,7 @@ class Script(gym.Env[np.ndarray, int]):
 
 
 class Dial(gym.Env[np.ndarray, np.ndarray]):
-    """Turn a dial by -10 to 30: the reward is the turn, the observation is noise, and the end comes by chance."""
+    """Turn a dial by -10 to 30, which is the reward. The observation is noise; the end comes by chance."""
 
     observation_space = gym.spaces.Box(-100, 100, (2,), np.float64)
     action_space = gym.spaces.Box(-10, 30, (1,), np.float32)

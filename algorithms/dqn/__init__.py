@@ -1,4 +1,4 @@
-"""Deep Q-network (Mnih et al. 2015) for any Gymnasium environment with discrete actions and vector observations."""
+"""Deep Q-network (Mnih et al. 2015) for discrete actions and vector observations."""
 
 from algorithms.lazy import exports
 

@@ -3,8 +3,8 @@
     config = DQNConfig().environment("CartPole-v1").env_runners(num_env_runners=4)
     config.learners(num_gpus_per_learner=1).build_algo().train()
 
-Mnih et al. 2015 (doi:10.1038/nature14236), with double Q-learning (van Hasselt et al. 2016, arXiv:1509.06461). The
-interface is RLlib's. The way from the environment to the gradient is ours (../rl, learner.py)."""
+Mnih+ 2015 (doi:10.1038/nature14236), with double Q-learning (van Hasselt+ 2016, arXiv:1509.06461).
+The interface is RLlib's. The way from the environment to the gradient is ours (../rl, learner.py)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from algorithms.schedules import value_at
 
 
 class DQNConfig(RolloutConfig):
-    """RLlib's configuration with the fields of `DQNOptions`; `build_algo()` raises ValueError for unsupported values."""
+    """RLlib's configuration with the fields of `DQNOptions`; `build_algo()` checks all values."""
 
     options_class = DQNOptions
     module_class = QModule
     rollout_learner_class = DQNLearner
     fixed_settings = RolloutConfig.fixed_settings | {
-        "n_step": 1, "dueling": False, "num_atoms": 1, "noisy": False, "burn_in_len": 0, "before_learn_on_batch": None,
+        "n_step": 1, "dueling": False, "num_atoms": 1, "noisy": False, "burn_in_len": 0,
+        "before_learn_on_batch": None,
     }  # fmt: skip
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -43,9 +44,9 @@ class DQNConfig(RolloutConfig):
         return StreamSampler(pool, self.synchronous)
 
     def training(self, **options: Any) -> DQNConfig:
-        """Set hyperparameters by name: any field of `DQNOptions`, any of RLlib's own `training`, or one of these.
+        """Set hyperparameters by name: fields of `DQNOptions`, of RLlib's own `training`, or one of these.
 
-        `synchronous`: remote runners wait while the learner learns. Slower, and the same numbers in every run of a seed.
+        `synchronous`: remote runners wait while the learner learns. Slower, but repeatable for a seed.
         `store_buffer_in_checkpoints`: checkpoints hold the replay (RLlib's setting; True by default here).
         `replay_buffer_config`: RLlib's dict; only `capacity` is used. Replay is uniform.
 
@@ -90,13 +91,13 @@ class DQN(RolloutAlgorithm):
         return DQNConfig()
 
     def training_step(self) -> None:
-        """Collect, ask, learn, broadcast; RLlib repeats it for `min_sample_timesteps_per_iteration` steps.
+        """Collect, ask, learn, broadcast; repeated for `min_sample_timesteps_per_iteration` steps.
 
-            env runners    [ rollout k+1 ][ rollout k+2 ][ ...      each has two requests in flight, and never waits
+            env runners    [ rollout k+1 ][ rollout k+2 ][ ...     two requests in flight: they never wait
                                   |  reference
-            driver         collect, ask ──> learn ─────> broadcast  waits for the slower side; idle shares are reported
-                                             |  references   \\
-            learner                    [ add | update x n ]  new weights, stored once, go with the next requests
+            driver         collect, ask ──> learn ──────> broadcast  waits for the slower side
+                                             |  references    \\
+            learner                    [ add | update x n ]   new weights go with the next requests
         """
         self._totals.begin_step(self.iteration)
         rollouts = self._sampler.collect()
@@ -114,8 +115,7 @@ class DQN(RolloutAlgorithm):
         batch_size = options.train_batch_size_per_learner
         key = (LEARNER_RESULTS, ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME)
         self.metrics.log_value(key, learned.num_updates * batch_size, reduce="lifetime_sum")
-        for name, value in {
-            "trained_per_sampled": self._totals.per("updates", "env_steps") * batch_size,
-            "epsilon": value_at(options.epsilon, self._stats.env_steps),
-        }.items():
-            self.metrics.log_value(name, value, reduce="item")
+        self._log_last(
+            trained_per_sampled=self._totals.per("updates", "env_steps") * batch_size,
+            epsilon=value_at(options.epsilon, self._stats.env_steps),
+        )

@@ -1,9 +1,9 @@
-"""DQN's central learner: replay and networks on one device, many updates per call. An RLlib TorchLearner, local or remote.
+"""DQN's central learner: replay and networks on one device, many updates per call. An RLlib TorchLearner.
 
-    learn(rollouts):  references --get--> replay.add --> num_updates x [ batch --> loss --> gradient --> Adam ] --> weights
+    learn(rollouts):  replay.add --> num_updates x [ batch --> loss --> gradient --> Adam ] --> weights
 
-`training_intensity` says how many updates a call does for its transitions. So the ratio of trained to sampled steps
-holds, whichever side is faster. Nothing is copied from the device before the last update of a call."""
+`training_intensity` says how many updates a call does for its transitions. So the ratio of trained to sampled
+steps holds, whichever side is faster. Nothing is copied from the device before the last update of a call."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.typing import StateDict
 from torch import Tensor
 
 from algorithms.divergence import check_finite
@@ -35,7 +36,7 @@ REPLAY = "replay"
 """Component of the learner's checkpoint, if RLlib's setting `store_buffer_in_checkpoints` is on."""
 
 REPLAY_SPAWN_KEY = 2
-"""Spawn key of the replay's random numbers; env runners have 0 (training) and 1 (evaluation), see rl/config.py."""
+"""Spawn key of the replay's random numbers. Env runners have 0 and 1, see `RolloutConfig.seed_sequence`."""
 
 GATHER_BATCHES = 64
 """Minibatches gathered from the replay at a time."""
@@ -78,7 +79,7 @@ class QModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
     def _forward_exploration(
         self, batch: Batch, t: int = 0, generator: torch.Generator | None = None, **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Return actions [N]: random with the probability epsilon after `t` environment steps, else greedy."""
+        """Return actions [N]: random with probability epsilon (after `t` environment steps), else greedy."""
         q_NA = self.qf(batch[Columns.OBS])
         num, num_actions = q_NA.shape
         any_N = torch.randint(num_actions, (num,), generator=generator)
@@ -192,18 +193,16 @@ class DQNLearner(RolloutLearner):
         super().set_progress(progress)
         self._owed = progress["owed"]
 
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return RLlib's state of a learner (networks, optimizer), the counters, and the replay."""
-        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        state: StateDict = super().get_state(components, not_components=not_components, **kwargs)
         if self.config.store_buffer_in_checkpoints and self._check_component(
             REPLAY, components, not_components
         ):
             state[REPLAY] = self.replay.state_dict()
         return state
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: StateDict) -> None:
         """Go on from `state`. Without a replay in it, learning starts once a new one is filled."""
         super().set_state(state)
         if REPLAY in state:
@@ -223,13 +222,11 @@ class ReplayCheckpoint(Checkpointable):
     def __init__(self, replay: UniformReplay) -> None:
         self._replay = replay
 
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return the transitions as numpy arrays."""
         return self._replay.state_dict()
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: StateDict) -> None:
         """Load the transitions."""
         self._replay.load_state_dict(state)
 

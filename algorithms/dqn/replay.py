@@ -1,4 +1,4 @@
-"""Uniform replay: the last `capacity` transitions in arrays that are made once, on the device of the network that learns from them.
+"""Uniform replay: the last `capacity` transitions, in arrays on the device of the network.
 
 C capacity, K minibatches, B batch. Mnih+ 2015 (doi:10.1038/nature14236)."""
 
@@ -13,7 +13,7 @@ Batch = dict[str, Tensor]
 
 
 class UniformReplay:
-    """A ring of transitions; every one that it holds is equally likely to be drawn, again and again."""
+    """A ring of transitions, each of which is equally likely to be drawn."""
 
     def __init__(
         self,
@@ -37,10 +37,13 @@ class UniformReplay:
         }
 
     def add(self, transitions: Mapping[str, np.ndarray]) -> None:
-        """Add N transitions, numpy arrays [N, ...] by name; the oldest give way. Of more than fit, the last are kept."""
+        """Add N transitions, numpy arrays [N, ...] by name, in place of the oldest ones.
+
+        If N exceeds the capacity, the last transitions are kept.
+        """
         num = len(transitions["rewards"])
         kept = min(num, self.capacity)
-        first = min(kept, self.capacity - self._next)  # how many fit before the ring's end
+        first = min(kept, self.capacity - self._next)  # these fit before the ring's end
         for name, ring in self._ring.items():
             column = torch.from_numpy(transitions[name][num - kept :])
             ring[self._next : self._next + first] = column[:first]
@@ -49,7 +52,7 @@ class UniformReplay:
         self.size = min(self.size + kept, self.capacity)
 
     def sample(self, num_batches: int, batch_size: int) -> list[Batch]:
-        """Draw K minibatches of B transitions, each uniformly and with replacement; one gather serves them all."""
+        """Draw K minibatches of B transitions, uniformly and with replacement; one gather serves them all."""
         drawn = torch.randint(
             self.size, (num_batches * batch_size,), generator=self._generator, device=self._device
         )
@@ -59,15 +62,16 @@ class UniformReplay:
         return [{name: column[k] for name, column in columns.items()} for k in range(num_batches)]
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return the transitions held, oldest first, the ring's next place, and the state of the random numbers, as numpy arrays."""
+        """Return numpy arrays: the transitions, oldest first, the ring's next place, and the random state."""
         order = torch.arange(self._next - self.size, self._next, device=self._device) % self.capacity
         held = {name: ring.index_select(0, order).cpu().numpy() for name, ring in self._ring.items()}
         return held | {"next": np.array(self._next), "generator": self._generator.get_state().numpy()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Hold what `state_dict` returned and go on drawing where it stood.
+        """Load what `state_dict` returned, and go on drawing where it stood.
 
-        A ring of another capacity holds the newest that fit. One on another kind of device draws anew: its random numbers are others.
+        A ring of another capacity holds the newest that fit. A ring on another kind of device keeps its own
+        random numbers.
         """
         full, following = len(state["rewards"]) == self.capacity, int(state["next"])
         self.size = self._next = 0

@@ -1,4 +1,4 @@
-"""REINFORCE (Williams 1992) for any Gymnasium environment with vector observations; actions are discrete or vectors."""
+"""REINFORCE (Williams 1992) for vector observations, and actions that are discrete or vectors."""
 
 from algorithms.lazy import exports
 

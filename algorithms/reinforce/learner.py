@@ -1,9 +1,9 @@
-"""REINFORCE's central learner: one gradient step per batch of whole episodes. An RLlib TorchLearner, local or remote.
+"""REINFORCE's central learner: one gradient step per batch of whole episodes. An RLlib TorchLearner.
 
-    learn(rollouts):  references --get--> episodes --> returns - baseline --> loss --> one step of Adam --> new weights
+    learn(rollouts):  episodes --> returns - baseline --> loss --> one step of Adam --> new weights
     fit_baseline():   the baseline learns those returns, while the env runners play with the new weights
 
-The baseline is fitted after it was used: fitted to a batch, it would depend on its actions and bias the gradient."""
+The baseline is fitted after its use. Fitted before, it would depend on the batch's actions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VF_OPTIMIZER = "vf"
 
 
 class PolicyModule(TorchRLModule, InferenceOnlyAPI):
-    """Categorical or Gaussian policy as an RLModule; the learner's also has the value network of the baseline."""
+    """Categorical or Gaussian policy as an RLModule; the learner's also has the baseline's value network."""
 
     def setup(self) -> None:
         """Build the networks that the options describe."""
@@ -90,14 +90,14 @@ class REINFORCELearner(RolloutLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Tensor], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """Return the loss of a batch with `advantages`, a scalar; see losses.py. A subclass may return another loss."""
+        """Return the loss of a batch with `advantages`, a scalar; see losses.py. A subclass may change it."""
         asked = self.options.train_batch_size_per_learner or self.options.num_episodes_per_train_batch
         loss = losses.policy_loss(fwd_out[Columns.ACTION_LOGP], batch[Columns.ADVANTAGES], asked)
         coeff = value_at(self.options.entropy_coeff, self._env_steps)
         return loss - coeff * losses.entropy_bonus(fwd_out["entropy"], asked) if coeff else loss
 
     def learn_from(self, batches: list[RolloutBatch], env_steps: int) -> dict[str, float]:
-        """Do one update; return total_loss, entropy, grad_norm, vf_explained_var and num_episodes (of the batch)."""
+        """Do one update; return total_loss, entropy, grad_norm, vf_explained_var and the num_episodes."""
         self._env_steps = env_steps
         for rollout in batches:
             assert rollout.weights_version == self._weights_seq_no, "a step was made with other weights"

@@ -1,22 +1,23 @@
-"""REINFORCE losses: score function times what it earned. Williams 1992 (doi:10.1007/BF00992696); Sutton and Barto 2018, chapter 13.
+"""REINFORCE losses: score function times return. Williams 1992 (doi:10.1007/BF00992696).
 
-B steps of whole episodes, one episode after the other, E episodes, A actions. `ends_B` says which step is its episode's last. Why neither
-dropping past rewards nor a baseline changes the gradient's mean: docs/theory.md."""
+Equations of Sutton and Barto 2018. B steps of whole episodes, one episode after the other; E episodes; A
+actions. `ends_B` marks the last step of each episode. docs/theory.md shows why neither rewards to go nor a
+baseline change the gradient's mean."""
 
 import torch
 from torch import Tensor
 
 
 def rewards_to_go(rewards_B: Tensor, ends_B: Tensor, gamma: float) -> Tensor:
-    """Return G_t = r_t + gamma * G_{t+1}, where an episode's last step has no next; [B]. Sutton and Barto, equation 3.9.
+    """Return G_t = r_t + gamma * G_{t+1}, where the last step of an episode has no next; [B]. Equation 3.9.
 
-    In log2 of the longest episode's length many passes: after pass k every sum reaches over 2**k steps, and the next adds the sum that
-    begins where it stops.
+    It takes log2(longest episode) passes. After pass k every sum spans 2**k steps; the next pass adds the sum
+    that begins where it stops.
     """
     sums_B = rewards_B.clone()
     reach_B = torch.full_like(rewards_B, gamma).masked_fill(
         ends_B, 0.0
-    )  # of the sum 2**k steps later; 0 past an end
+    )  # weight of the next sum; 0 at an end
     step = 1
     while step < len(sums_B) and bool(reach_B.any()):
         sums_B[:-step] += reach_B[:-step] * sums_B[step:].clone()
@@ -34,7 +35,7 @@ def ages(ends_B: Tensor) -> Tensor:
 
 
 def total_returns(rewards_B: Tensor, ends_B: Tensor, gamma: float) -> Tensor:
-    """Return for every step the return of its whole episode, sum over t of gamma**t * r_t; [B]. Williams 1992, theorem 1."""
+    """Return, per step, the sum of gamma**t * r_t over its whole episode; [B]. Williams 1992, theorem 1."""
     age_B = ages(ends_B)
     return rewards_to_go(rewards_B, ends_B, gamma)[torch.arange(len(age_B), device=age_B.device) - age_B]
 
@@ -42,31 +43,34 @@ def total_returns(rewards_B: Tensor, ends_B: Tensor, gamma: float) -> Tensor:
 def bootstrapped(
     rewards_B: Tensor, ends_B: Tensor, truncated_E: Tensor, last_values_E: Tensor, gamma: float
 ) -> Tensor:
-    """Return the rewards, with gamma * V(s_T) added to the last one of every episode that a time limit cut; [B]. Pardo+ 2018
-    (arXiv:1712.00378), equation 6."""
+    """Return the rewards, with gamma * V(s_T) added to the last one of every truncated episode; [B].
+
+    Pardo+ 2018 (arXiv:1712.00378), equation 6.
+    """
     rewards_B = rewards_B.clone()
     rewards_B[ends_B] += torch.where(truncated_E, gamma * last_values_E, 0.0)
     return rewards_B
 
 
 def normalized(advantages_B: Tensor) -> Tensor:
-    """Return them with mean 0 and standard deviation 1; [B]."""
+    """Return the advantages with mean 0 and standard deviation 1; [B]."""
     return (advantages_B - advantages_B.mean()) / (advantages_B.std(correction=0) + 1e-8)
 
 
 def policy_loss(log_probs_B: Tensor, advantages_B: Tensor, batch_size: float) -> Tensor:
-    """Return minus the sum of log pi(a_t|s_t) * A_t over `batch_size`, a scalar whose gradient is minus the estimate of the return's.
+    """Return -sum of log pi(a_t|s_t) * A_t / batch_size, a scalar; its gradient is minus that of the return.
 
-    `batch_size` is what was asked for, in episodes or in steps, and not what came: a sum over a number that is itself random is biased.
+    `batch_size` is the number of episodes or steps that was asked for. The number that came is random, and
+    dividing by it would bias the estimate.
     """
     return -(log_probs_B * advantages_B.detach()).sum() / batch_size
 
 
 def entropy_bonus(entropies_B: Tensor, batch_size: float) -> Tensor:
-    """Return the sum of the policy's entropies in the states that were visited, over `batch_size`; a scalar. Williams and Peng 1991."""
+    """Return the sum of the entropies in the visited states / batch_size; a scalar. Williams and Peng 1991."""
     return entropies_B.sum() / batch_size
 
 
 def value_loss(values_B: Tensor, returns_B: Tensor) -> Tensor:
-    """Return half the mean squared error of the value network, a scalar. Sutton and Barto, equation 9.1 over the states visited."""
+    """Return half the mean squared error over the visited states, a scalar. Equation 9.1."""
     return 0.5 * (values_B - returns_B).square().mean()

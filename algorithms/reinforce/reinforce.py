@@ -1,10 +1,10 @@
-"""REINFORCE as an RLlib algorithm: env runners play whole episodes with the weights that one central learner updates.
+"""REINFORCE as an RLlib algorithm: env runners play whole episodes, one central learner updates the weights.
 
     config = REINFORCEConfig().environment("CartPole-v1").env_runners(num_env_runners=4)
     config.learners(num_gpus_per_learner=1).build_algo().train()
 
-Williams 1992 (doi:10.1007/BF00992696), with rewards to go and a baseline (Sutton and Barto 2018, chapter 13). The
-interface is RLlib's. The way from the environment to the gradient is ours (../rl, learner.py)."""
+Williams 1992 (doi:10.1007/BF00992696), with rewards to go and a baseline (Sutton and Barto 2018, chapter 13).
+The interface is RLlib's. The way from the environment to the gradient is ours (../rl, learner.py)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from algorithms.rl.stepper import EnvironmentFailed
 from algorithms.rl.whole_episodes import EpisodeRequest, split_evenly
 
 BATCH_SPAWN_KEY = 3
-"""Spawn key of the batches' random numbers; env runners have 0 and 1 (see rl/config.py), DQN's replay has 2."""
+"""Spawn key of the batches' random numbers. Env runners have 0 and 1, see `RolloutConfig.seed_sequence`."""
 
 BATCHES = "batches"
 """Component of the algorithm's state: the number of batches, and the entropy of their random numbers."""
@@ -40,7 +40,7 @@ RLLIBS_FRAGMENT = AlgorithmConfig().rollout_fragment_length
 
 
 class REINFORCEConfig(RolloutConfig):
-    """RLlib's configuration with the fields of `REINFORCEOptions`; `build_algo()` raises ValueError for unsupported values."""
+    """RLlib's configuration with the fields of `REINFORCEOptions`; `build_algo()` checks all values."""
 
     options_class = REINFORCEOptions
     module_class = PolicyModule
@@ -107,7 +107,7 @@ class REINFORCE(RolloutAlgorithm):
         ).entropy  # the operating system's if there is no seed
 
     def training_step(self) -> None:
-        """Collect, learn, broadcast, ask, fit; RLlib repeats it for `min_sample_timesteps_per_iteration` steps.
+        """Collect, learn, broadcast, ask, fit; repeated for `min_sample_timesteps_per_iteration` steps.
 
             env runners    [ episodes of batch k ]                    [ episodes of batch k+1 ...
                                    |  references                      |
@@ -115,7 +115,7 @@ class REINFORCE(RolloutAlgorithm):
                                          |  references     \\                    |
             learner                [ one update ]     new weights         [ n updates of the value network ]
 
-        On-policy: all episodes of a batch are played with the weights that it updates. Runners wait only for that update.
+        On-policy: all episodes of a batch are played with the weights that it updates.
         """
         self._totals.begin_step(self.iteration)
         rollouts, learned = self._collect_and_learn()
@@ -135,7 +135,7 @@ class REINFORCE(RolloutAlgorithm):
         return requests
 
     def _collect_and_learn(self) -> tuple[list[RolloutResult], LearnResult]:
-        """Have a batch played and the policy updated. If a rollout is lost in between, play the same batch again."""
+        """Have a batch played and the policy updated; play it again if a rollout is lost in between."""
         while True:
             rollouts = self._sampler.collect(self._requests())
             env_steps = self._stats.env_steps + sum(rollout.num_env_steps for rollout in rollouts)
@@ -149,8 +149,8 @@ class REINFORCE(RolloutAlgorithm):
         self._num_empty_batches = 0 if num_updates else self._num_empty_batches + 1
         if self._num_empty_batches >= MAX_EMPTY_BATCHES:
             raise EnvironmentFailed(
-                f"env {self.config.env!r}: in each of the last {MAX_EMPTY_BATCHES} batches, every episode had a step "
-                "that failed, or a value that was NaN or infinite"
+                f"env {self.config.env!r}: in each of the last {MAX_EMPTY_BATCHES} batches, "
+                "every episode had a step that failed, or one with NaN or infinity"
             )
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:

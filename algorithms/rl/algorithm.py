@@ -1,8 +1,8 @@
-"""What our RLlib algorithms share: env runners that return arrays, one central learner, no connectors in between.
+"""What our RLlib algorithms share: env runners that return arrays, one central learner, no connectors.
 
-    env runners (env_runner.py) <-- pool (runner_pool.py) <-- sampler (samplers.py) <-- training_step --> learner (learner.py)
+    env_runner.py <-- runner_pool.py <-- samplers.py <-- training_step --> learner.py
 
-What happens in a step is the algorithm's own `training_step`. Checkpoints also hold the policy as plain files."""
+Each algorithm has its own `training_step`. Checkpoints also hold the policy as plain files."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class RolloutAlgorithm(Algorithm):
         self._totals = IterationTotals()
 
     def _on_learner(self, function: Any, **kwargs: Any) -> Any:
-        """Return `function(learner, **kwargs)`, called where the learner is. Raises RuntimeError if it is lost.
+        """Return `function(learner, **kwargs)`, called where the learner is.
 
-        RLlib's own calls hide that: a remote learner that failed is marked unhealthy, and later calls return nothing.
+        Raises RuntimeError if the learner is lost: RLlib's calls of a lost learner just return nothing.
         """
         results = list(self.learner_group.foreach_learner(partial(function, **kwargs)))
         if len(results) == 1 and results[0].ok:
@@ -84,22 +84,26 @@ class RolloutAlgorithm(Algorithm):
         self._stats.faults["num_rollouts_lost"] += learned.num_rollouts_lost
         for name, (value, reduction) in self._stats.report(rollouts).items():
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, reduce=reduction)
-        of_module = learned.metrics | {
-            "num_updates_lifetime": learned.num_updates_lifetime,
-            "weights_seq_no": learned.weights_version,
-        }
         if learned.num_updates_lifetime:
-            of_module["total_loss"] = totals.per("loss", "updates")
-        for name, value in of_module.items():
-            self.metrics.log_value((LEARNER_RESULTS, DEFAULT_MODULE_ID, name), value, reduce="item")
-        for name, value in {
-            "env_steps_per_s": totals.per("env_steps"),
-            "updates_per_s": totals.per("updates"),
-            "weights_lag": totals.per("lag", "rollouts"),
-            "learner_idle_share": 1 - totals.per("learn_s"),
-            "env_runners_idle_share": totals.per("runners_idle_s", "runners_s"),
-        }.items():
-            self.metrics.log_value(name, value, reduce="item")
+            learned.metrics["total_loss"] = totals.per("loss", "updates")
+        self._log_last(
+            *(LEARNER_RESULTS, DEFAULT_MODULE_ID),
+            **learned.metrics,
+            num_updates_lifetime=learned.num_updates_lifetime,
+            weights_seq_no=learned.weights_version,
+        )
+        self._log_last(
+            env_steps_per_s=totals.per("env_steps"),
+            updates_per_s=totals.per("updates"),
+            weights_lag=totals.per("lag", "rollouts"),
+            learner_idle_share=1 - totals.per("learn_s"),
+            env_runners_idle_share=totals.per("runners_idle_s", "runners_s"),
+        )
+
+    def _log_last(self, *group: str, **values: float) -> None:
+        """Log values under RLlib's keys of a group; the last value of an iteration is reported."""
+        for name, value in values.items():
+            self.metrics.log_value((*group, name), value, reduce="item")
 
     # RLlib's calls that behave otherwise here
 
@@ -119,7 +123,7 @@ class RolloutAlgorithm(Algorithm):
     def _compile_iteration_results(
         self, *, train_results: dict[str, Any], eval_results: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return RLlib's result, with `evaluation` only if there was one: RLlib repeats the last, or gives NaN."""
+        """Return RLlib's result, with `evaluation` only if there was one. RLlib would repeat the last one."""
         if not eval_results:
             train_results.pop(EVALUATION_RESULTS, None)
         results: dict[str, Any] = super()._compile_iteration_results(
@@ -128,11 +132,11 @@ class RolloutAlgorithm(Algorithm):
         return results
 
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
-        """Return the runners that Ray has brought back. Their next request brings the weights."""
+        """Return the runners that Ray has brought back. They get the weights with their next request."""
         restored: list[int] = env_runner_group.probe_unhealthy_env_runners()
         return restored
 
-    # Checkpoints: RLlib's, with the counts, the remote runners' states, and the policy as files that need no Ray
+    # Checkpoints
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return RLlib's state, the counts and the sampler's state."""

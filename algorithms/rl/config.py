@@ -1,7 +1,7 @@
-"""The RLlib configuration that our algorithms share: hyperparameters, and which of RLlib's settings are supported.
+"""The RLlib configuration that our algorithms share: hyperparameters, and the supported settings of RLlib.
 
-It has the fields of the algorithm's options. `options` is the frozen object that learners and modules read. What
-would have no effect here is refused by name, before anything starts."""
+It has the fields of the algorithm's options; learners and modules read the frozen object `options`. A setting
+without effect is refused by name, before anything starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from algorithms.rl.runner_pool import RunnerPool
 from algorithms.rl.samplers import BatchSampler, StreamSampler
 
 EPISODE_CALLBACKS = (
-    "on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end", "on_sample_end", "on_environment_created",
+    "on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end",
+    "on_sample_end", "on_environment_created",
 )  # fmt: skip
 
 CONNECTORS = ("_env_to_module_connector", "_module_to_env_connector", "_learner_connector")
@@ -126,7 +127,7 @@ class RolloutConfig(AlgorithmConfig):
         return settings
 
     def get_state(self) -> dict[str, Any]:
-        """Return RLlib's state with every option: RLlib takes a value of -1 for a deprecated one and omits it."""
+        """Return RLlib's state with every option: RLlib omits values of -1, its mark of deprecation."""
         state = super().get_state() | {name: getattr(self, name) for name in self.option_names()}
         state.pop(CACHED_OPTIONS, None)
         return state  # type: ignore[no-any-return]
@@ -144,7 +145,7 @@ class RolloutConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        """What a module finds in its `model_config`: our `options`, and each of them under its name, as RLlib has them."""
+        """A module's `model_config`: the options as one object, and each by name for a user's own module."""
         options = self.options
         return super()._model_config_auto_includes | vars(options) | {"options": options}  # type: ignore[no-any-return]
 
@@ -168,7 +169,7 @@ class RolloutConfig(AlgorithmConfig):
     def seed_sequence(self, worker_index: int) -> np.random.SeedSequence:
         """Return seeds that no other runner has, in training or evaluation, also across restarts.
 
-        The runner in the algorithm's own process counts as the first, and has the seeds of a lone remote runner.
+        The runner in the algorithm's own process has the seeds of a lone remote runner.
         """
         entropy = self.seed
         if worker_index > 0 and ray.get_runtime_context().was_current_actor_reconstructed:
@@ -202,7 +203,7 @@ class RolloutConfig(AlgorithmConfig):
         }
 
     def validate(self) -> None:
-        """Raise ValueError, naming the value, for what is out of range or not supported; make no environment."""
+        """Raise ValueError, naming the value, for a setting that is out of range or not supported."""
         self.__dict__.pop(CACHED_OPTIONS, None)  # a list may have changed in place
         if "rollout_fragment_length" in self.option_names():
             self.rollout_fragment_length = self.options.rollout_fragment_length
@@ -224,20 +225,12 @@ class RolloutConfig(AlgorithmConfig):
 
     def _require_known_network_settings(self) -> None:
         """Raise ValueError for a `model_config` that our network has no use for."""
-        usual = asdict(DefaultModelConfig())
+        usual = asdict(DefaultModelConfig()) | vars(self.options)
         for name, value in self._network_settings().items():
-            if name in NETWORK_OPTIONS:
-                continue  # `options` has taken and checked it
-            if name in self.option_names():
-                option = getattr(self.options, name)
-                if value != option:
-                    raise ValueError(
-                        f"model_config {name} must be left out: it is the option {name}, {option!r}, got {value!r}"
-                    )
-            elif name not in usual or value != usual[name]:
-                raise ValueError(
-                    f"model_config {name} must be left out: no network here has it, got {value!r}"
-                )
+            if name not in usual or (value != usual[name] and name not in NETWORK_OPTIONS):
+                known = name in self.option_names()
+                why = f"it is the option {name}, {usual[name]!r}" if known else "no network here has it"
+                raise ValueError(f"model_config {name} must be left out: {why}, got {value!r}")
 
     def _require_no_episode_callbacks(self) -> None:
         """Raise ValueError for callbacks that need episode objects."""

@@ -1,9 +1,8 @@
 """RLlib's env runner over our Stepper, in the algorithm's process or as a Ray actor.
 
-    weights, env steps so far --> collect(): Stepper (stepper.py) --> RolloutResult, with a reference to the batch
+    weights, env steps so far --> collect(): stepper.py --> RolloutResult, with a reference to the batch
 
-RLlib's own runner makes an object of every episode and sends it through connectors, step by step. This one returns
-arrays. It is a drop-in `env_runner_cls` and answers RLlib's calls for evaluation, spaces, metrics and state."""
+RLlib's own runner makes an object of every episode for its connectors. This one returns arrays."""
 
 from __future__ import annotations
 
@@ -21,9 +20,11 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.typing import StateDict
 
 from algorithms.rl import vector_envs
 from algorithms.rl.rollout_batch import RolloutBatch, RolloutResult
+from algorithms.rl.rollout_stats import log_episodes
 from algorithms.rl.stepper import Choose, EnvironmentFailed, Stepper
 from algorithms.rl.whole_episodes import EpisodeRequest
 
@@ -35,10 +36,9 @@ STEPPER_STATE = "stepper"
 
 
 class VectorEnvRunner(EnvRunner, Checkpointable):
-    """Steps `num_envs_per_env_runner` environments together under one policy.
+    """Steps `num_envs_per_env_runner` environments together under one policy; a drop-in `env_runner_cls`.
 
     `config.env` is a Gymnasium id, a class, a `module.Class` path or a name given to `ray.tune.register_env`.
-    Each environment gets `env_config`.
     """
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
@@ -47,6 +47,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         if self.worker_index > 0:
             torch.set_num_threads(1)  # runners side by side would compete for the cores
         self.num_envs: int = self.config.num_envs_per_env_runner
+        self._limit: int = self.config.max_episode_steps
         self.module: Any = None
         self.stepper: Stepper | None = None
         """None in the algorithm's own process when other runners step the environments."""
@@ -54,8 +55,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self._weights_version = -1
         self._env_steps = 0  # of all runners together, as of the last request
         self._rollout_ended = time.perf_counter()
-        is_remote = self.worker_index > 0
-        if is_remote or self.config.num_env_runners == 0 or self.config.create_env_on_local_worker:
+        is_alone = self.config.num_env_runners == 0 or self.config.create_env_on_local_worker
+        if self.worker_index > 0 or is_alone:
             self.make_env()
         self.make_module()
 
@@ -110,13 +111,10 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         forward = self.module._forward_exploration if explore else self.module._forward_inference
 
         def choose(obs: torch.Tensor, env_steps: int, generator: torch.Generator) -> torch.Tensor:
-            chosen = forward({Columns.OBS: obs}, t=env_steps, generator=generator)
-            actions: torch.Tensor = chosen[Columns.ACTIONS]
-            return actions
+            chosen: dict[str, torch.Tensor] = forward({Columns.OBS: obs}, t=env_steps, generator=generator)
+            return chosen[Columns.ACTIONS]
 
         return choose
-
-    # Rollouts
 
     def collect(
         self,
@@ -125,36 +123,28 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         weights_version: int = -1,
         request: EpisodeRequest | None = None,
     ) -> RolloutResult:
-        """Take the weights if they are new, and return a rollout: the whole episodes of `request`, or
-        `rollout_fragment_length` steps of every environment.
+        """Take the weights if they are new, and return a rollout.
 
+        It has the whole episodes of the request, or `rollout_fragment_length` steps of every environment.
         `env_steps` is the number of steps of all runners so far; schedules of exploration depend on it.
         """
         assert self.stepper is not None
         began = time.perf_counter()
-        idle_s = began - self._rollout_ended
+        result = RolloutResult(None, idle_s=began - self._rollout_ended)
         self._env_steps = env_steps
         if weights is not None and weights_version != self._weights_version:
             self.module.set_state(weights)
             self._weights_version = weights_version
         self.stepper.num_failures = 0
-        result = RolloutResult(batch=None, weights_version=self._weights_version)
+        result.weights_version = self._weights_version
         try:
-            batch = self._rollout(self.stepper, request)
+            result.set_batch(self._rollout(self.stepper, request))
         except EnvironmentFailed as failed:
-            return replace(result, num_failures=self.stepper.num_failures, error=str(failed))
-        batch.weights_version = self._weights_version
+            result.error = str(failed)
         self._rollout_ended = time.perf_counter()
-        return replace(
-            result,
-            batch=batch,
-            num_env_steps=batch.env_steps(),
-            episodes=batch.episodes,
-            num_dropped=int(batch.dropped.sum()),
-            num_failures=self.stepper.num_failures,
-            busy_s=self._rollout_ended - began,
-            idle_s=idle_s,
-        )
+        result.num_failures = self.stepper.num_failures
+        result.busy_s = self._rollout_ended - began
+        return result
 
     def _rollout(self, stepper: Stepper, request: EpisodeRequest | None) -> RolloutBatch:
         choose = self._choose(self.config.explore)
@@ -162,10 +152,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             return stepper.fragment(self.config.rollout_fragment_length, choose, self._env_steps)
         entropy = self.config.seed if request.entropy is None else request.entropy
         stepper.reseed(np.random.SeedSequence(entropy, spawn_key=request.spawn_key))
-        limit = self.config.max_episode_steps
-        return stepper.whole_episodes(
-            request.num_episodes, choose, self._env_steps, request.num_env_steps, limit
-        )
+        num_episodes, num_env_steps = request.num_episodes, request.num_env_steps
+        return stepper.whole_episodes(num_episodes, choose, self._env_steps, num_env_steps, self._limit)
 
     def sample(
         self,
@@ -177,71 +165,48 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         force_reset: bool = False,
         **kwargs: Any,
     ) -> list[RolloutBatch]:
-        """Return at least `num_timesteps` steps or exactly `num_episodes` new whole episodes, as RLlib's evaluation asks.
+        """Return at least `num_timesteps` steps, or exactly `num_episodes` new episodes; evaluation calls it.
 
-        Raises ValueError if this runner has no environment or both are given, EnvironmentFailed if the environment
-        keeps failing.
+        Raises ValueError if both are given or there is no environment, EnvironmentFailed if it keeps failing.
         """
         if self.stepper is None:
             raise ValueError("this env runner has no environment to sample from: it only keeps the policy")
         if num_timesteps is not None and num_episodes is not None:
             raise ValueError(
-                f"num_timesteps {num_timesteps} and num_episodes {num_episodes} exclude each other"
+                f"give num_timesteps ({num_timesteps}) or num_episodes ({num_episodes}), not both"
             )
         choose = None if random_actions else self._choose(self.config.explore if explore is None else explore)
         if force_reset:
             self.stepper.end_episodes()
         batches: list[RolloutBatch] = []
+        missing = 0
         if num_episodes is not None:
-            limit = self.config.max_episode_steps
-            batches = [self.stepper.whole_episodes(num_episodes, choose, self._env_steps, 0, limit)]
-            num_timesteps = 0
-        missing = (
-            self.config.rollout_fragment_length * self.num_envs if num_timesteps is None else num_timesteps
-        )
+            batches = [self.stepper.whole_episodes(num_episodes, choose, self._env_steps, 0, self._limit)]
+        else:
+            missing = num_timesteps or self.config.rollout_fragment_length * self.num_envs
         while missing > 0:
             num_steps = math.ceil(missing / self.num_envs)
             batches.append(self.stepper.fragment(num_steps, choose, self._env_steps))
             missing -= int(batches[-1].played().sum())
         for batch in batches:
             batch.weights_version = self._weights_version
-            self._log(batch)
+            log_episodes(self.metrics, batch, self.stepper.num_failures, self._window())
+            self.stepper.num_failures = 0
         return batches
 
-    # Metrics and state, as RLlib asks for them
-
-    def _log(self, batch: RolloutBatch) -> None:
-        """Log the episodes of a batch under RLlib's keys, for `get_metrics`."""
-        assert self.stepper is not None
-        smoothing = self.config.metrics_num_episodes_for_smoothing
-        window = max(1, math.ceil(smoothing / max(1, self.config.num_env_runners)))
+    def _window(self) -> int:
+        """Return how many of the last episodes RLlib's means are of."""
         if self.config.in_evaluation:
-            duration = self.config.evaluation_duration
-            window = ALL_EPISODES if duration == "auto" else duration
-        episodes = batch.episodes
-        for total, length in zip(episodes.returns[-window:], episodes.lengths[-window:], strict=True):
-            self.metrics.log_value(keys.EPISODE_RETURN_MEAN, total, window=window)
-            self.metrics.log_value(keys.EPISODE_LEN_MEAN, length, window=window)
-            self.metrics.log_value(keys.EPISODE_RETURN_MIN, total, reduce="min", window=window)
-            self.metrics.log_value(keys.EPISODE_RETURN_MAX, total, reduce="max", window=window)
-        sums = {
-            keys.NUM_EPISODES: len(episodes.returns),
-            keys.NUM_ENV_STEPS_SAMPLED: batch.env_steps(),
-            "num_episodes_lost": episodes.num_lost,
-            "num_dropped_env_steps": int(batch.dropped.sum()),
-            "num_env_failures": self.stepper.num_failures,
-        }
-        for name, amount in sums.items():
-            self.metrics.log_value(name, amount, reduce="sum")
-        self.stepper.num_failures = 0
+            duration: int | str = self.config.evaluation_duration
+            return ALL_EPISODES if isinstance(duration, str) else duration  # "auto"
+        smoothing = self.config.metrics_num_episodes_for_smoothing
+        return int(max(1, math.ceil(smoothing / max(1, self.config.num_env_runners))))
 
     def get_metrics(self) -> Any:
         """Return what `sample` has logged since the last call."""
         return self.metrics.reduce()
 
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return the weights and the stepper's state, which are all it takes to go on exactly."""
         state: dict[str, Any] = {keys.WEIGHTS_SEQ_NO: self._weights_version}
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
@@ -265,13 +230,12 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
             self._weights_version = state.get(keys.WEIGHTS_SEQ_NO, -1)
         self._env_steps = state.get(keys.NUM_ENV_STEPS_SAMPLED_LIFETIME, self._env_steps)
-        steppers = state.get(STEPPER_STATE)
-        if steppers is None or self.stepper is None:
-            return
-        if steppers["of"] == self._identity():
-            self.stepper.set_state(steppers)
-        else:
-            self.stepper.end_episodes()
+        stepper = state.get(STEPPER_STATE)
+        if stepper is not None and self.stepper is not None:
+            if stepper["of"] == self._identity():
+                self.stepper.set_state(stepper)
+            else:
+                self.stepper.end_episodes()
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return how to make another runner like it."""
@@ -279,6 +243,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
 
 def collect_rollout(runner: VectorEnvRunner, **request: Any) -> RolloutResult:
-    """Collect in the runner's process; the batch stays in that machine's object store and its reference travels."""
+    """Collect where the runner is. The batch stays in that machine's object store; its reference travels."""
     result = runner.collect(**request)
     return result if result.batch is None else replace(result, batch=ray.put(result.batch))

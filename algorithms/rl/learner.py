@@ -1,4 +1,4 @@
-"""What our central learners share: rollouts come as references, weights go out by name, checkpoints hold the counters."""
+"""What our central learners share: rollouts come as references, and weights go out by name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.typing import StateDict
 
 from algorithms.rl.rollout_batch import RolloutBatch, RolloutResult
 
@@ -60,7 +61,7 @@ class RolloutLearner(TorchLearner):
         return self.module[DEFAULT_MODULE_ID]
 
     def add_adam(self, params: Iterable[torch.nn.Parameter], lr: Any, name: str = DEFAULT_OPTIMIZER) -> None:
-        """Register Adam for these parameters, with a step size or its schedule; the policy's has the default name."""
+        """Register Adam for these parameters, `lr` may be a schedule; the default name is the policy's."""
         trained = [param for param in params if param.requires_grad]
         self.register_optimizer(
             module_id=DEFAULT_MODULE_ID,
@@ -73,7 +74,7 @@ class RolloutLearner(TorchLearner):
     def learn(self, rollouts: list[RolloutResult], env_steps: int) -> LearnResult:
         """Learn from the rollouts and return the new weights.
 
-        `env_steps` is the number of steps of all runners so far; schedules depend on it. Raises TrainingDiverged.
+        `env_steps` is the number of steps of all runners so far; schedules use it. Raises TrainingDiverged.
         """
         began = time.perf_counter()
         batches = [batch for rollout in rollouts if (batch := _fetched(rollout)) is not None]
@@ -116,16 +117,14 @@ class RolloutLearner(TorchLearner):
         """Restore the counters."""
         self._num_updates = progress["num_updates"]
 
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> StateDict:
         """Return RLlib's state of a learner (networks, optimizers), and the counters."""
-        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        state: StateDict = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(PROGRESS, components, not_components):
             state[PROGRESS] = self.progress()
         return state
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: StateDict) -> None:
         """Go on from `state`."""
         self._weights_seq_no = 0  # else RLlib would ignore a state that is older than this learner
         super().set_state(state)

@@ -1,13 +1,14 @@
-"""T steps of N environments as arrays, and the episodes that ended in them: what env runners hand to the learner.
+"""T steps of N environments as arrays, and the episodes that ended in them.
 
-row        0      1      2      3      4            Gymnasium's NEXT_STEP mode: an environment resets itself on the
-obs        o0     o1     o2*    o0'    o1'   ...    step AFTER an end. That step ignores its action and has reward 0.
-terminated        x                                 It leads from the last observation of one episode to the first of
-valid      x      x             x      x            the next. Its row is not `valid` and never reaches a loss.
+row        0      1      2      3      4
+obs        o0     o1     o2*    o0'    o1'   ...      row t leads from obs[t] to obs[t + 1]
+terminated        x
+valid      x      x             x      x
 
-Row t leads from obs[t] to obs[t + 1]."""
+Gymnasium's environments reset themselves on the step AFTER an end (NEXT_STEP). That step ignores its action,
+has reward 0, and leads to the next episode. It is not `valid` and never reaches a loss."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Episodes:
 
 @dataclass
 class RolloutBatch:
-    """T steps of N environments: contiguous arrays of the environment's dtypes, with float32 for its floats."""
+    """T steps of N environments: contiguous arrays of the environment's dtypes, its floats as float32."""
 
     obs: np.ndarray
     """[T + 1, N, ...]; the last row is the current observation."""
@@ -48,7 +49,7 @@ class RolloutBatch:
     episodes: Episodes = field(default_factory=Episodes)
 
     def transitions(self) -> dict[str, np.ndarray]:
-        """Return the valid rows, time-major, under RLlib's names: obs, new_obs, actions, rewards, terminateds."""
+        """Return the valid rows, time-major: obs, new_obs, actions, rewards, terminateds (RLlib's names)."""
         return {
             "obs": self.obs[:-1][self.valid],
             "new_obs": self.obs[1:][self.valid],
@@ -58,7 +59,7 @@ class RolloutBatch:
         }
 
     def played(self) -> np.ndarray:
-        """Return which rows are steps of an episode, dropped or not; bool [T, N]. All other rows are resets."""
+        """Return which rows are steps of an episode, dropped or not; bool [T, N]. The others are resets."""
         played: np.ndarray = self.valid | self.dropped
         return played
 
@@ -93,6 +94,10 @@ class RolloutBatch:
         return self.env_steps()
 
 
+STEPS = ("actions", "rewards", "terminated", "truncated", "valid", "dropped")
+"""The arrays of a batch that have a row per step."""
+
+
 @dataclass
 class RolloutResult:
     """An env runner's answer to a request: a few numbers, and the batch or Ray's reference to it."""
@@ -113,23 +118,18 @@ class RolloutResult:
     error: str = ""
     """Why there is no batch: the environment keeps failing."""
 
+    def set_batch(self, batch: RolloutBatch) -> None:
+        """Answer with this batch, made with the weights of `weights_version`."""
+        batch.weights_version = self.weights_version
+        self.batch, self.episodes = batch, batch.episodes
+        self.num_env_steps, self.num_dropped = batch.env_steps(), int(batch.dropped.sum())
+
 
 def concatenate(blocks: list[RolloutBatch]) -> RolloutBatch:
     """Return consecutive batches of the same environments as one; its `episodes` are not counted yet."""
-
-    def whole(name: str) -> np.ndarray:
-        return np.concatenate([getattr(block, name) for block in blocks])
-
-    return RolloutBatch(
-        obs=np.concatenate([*(block.obs[:-1] for block in blocks), blocks[-1].obs[-1:]]),
-        actions=whole("actions"),
-        rewards=whole("rewards"),
-        terminated=whole("terminated"),
-        truncated=whole("truncated"),
-        valid=whole("valid"),
-        dropped=whole("dropped"),
-        weights_version=blocks[-1].weights_version,
-    )
+    obs = np.concatenate([*(block.obs[:-1] for block in blocks), blocks[-1].obs[-1:]])
+    whole: Any = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in STEPS}
+    return replace(blocks[-1], obs=obs, episodes=Episodes(), **whole)
 
 
 def finite(array: np.ndarray) -> np.ndarray:
@@ -149,8 +149,7 @@ class EpisodeCounter:
     def count(self, batch: RolloutBatch) -> Episodes:
         """Return the episodes that ended in this batch. An episode with a dropped step is lost.
 
-        It keeps running sums of rewards, steps and dropped steps per environment. Their differences at two ends
-        are those of an episode.
+        The sums of rewards, steps and dropped steps run on; between two ends they grow by an episode's.
         """
         if not len(batch.rewards):
             return Episodes()

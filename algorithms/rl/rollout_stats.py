@@ -1,4 +1,4 @@
-"""What an iteration and a run add up to: steps, episodes, faults, speeds and shares. The names are those of RLlib's report."""
+"""Totals of an iteration and of a run: steps, episodes, faults and speeds. The names are RLlib's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from algorithms.rl.rollout_batch import RolloutResult
+from algorithms.rl.rollout_batch import RolloutBatch, RolloutResult
 
 FAULTS = (
     "num_dropped_env_steps",
@@ -48,25 +48,22 @@ class RolloutStats:
             self.faults["num_env_failures"] += result.num_failures
 
     def report(self, results: Sequence[RolloutResult]) -> dict[str, tuple[float, Reduction]]:
-        """Return the metrics after these rollouts, with their reduction; returns and lengths are of the last episodes."""
+        """Return the metrics after these rollouts, each with its reduction; means are of `window`."""
         num_env_steps = sum(result.num_env_steps for result in results)
-        metrics: dict[str, tuple[float, Reduction]] = {
+        items: dict[str, float] = {"num_episodes_lifetime": self.num_episodes, **self.faults}
+        if self._returns:
+            items |= {
+                "episode_return_mean": float(np.mean(self._returns)),
+                "episode_return_min": min(self._returns),
+                "episode_return_max": max(self._returns),
+                "episode_len_mean": float(np.mean(self._lengths)),
+            }
+        return {
             "num_env_steps_sampled": (num_env_steps, "sum"),
             "num_env_steps_sampled_lifetime": (num_env_steps, "lifetime_sum"),
             "num_episodes": (sum(len(result.episodes.returns) for result in results), "sum"),
-            "num_episodes_lifetime": (self.num_episodes, "item"),
+            **{name: (value, "item") for name, value in items.items()},
         }
-        if self._returns:
-            metrics |= {
-                "episode_return_mean": (float(np.mean(self._returns)), "item"),
-                "episode_return_min": (min(self._returns), "item"),
-                "episode_return_max": (max(self._returns), "item"),
-                "episode_len_mean": (float(np.mean(self._lengths)), "item"),
-            }
-        faults: dict[str, tuple[float, Reduction]] = {
-            name: (num, "item") for name, num in self.faults.items()
-        }
-        return metrics | faults
 
     def state(self) -> dict[str, Any]:
         """Return all counts."""
@@ -82,10 +79,8 @@ class RolloutStats:
         """Restore what `state` returned."""
         self.env_steps, self.num_episodes = state["env_steps"], state["num_episodes"]
         self.faults = dict(state["faults"])
-        self._returns.clear()
-        self._returns.extend(state["returns"])
-        self._lengths.clear()
-        self._lengths.extend(state["lengths"])
+        self._returns = deque(state["returns"], maxlen=self._returns.maxlen)
+        self._lengths = deque(state["lengths"], maxlen=self._lengths.maxlen)
 
 
 class IterationTotals:
@@ -112,3 +107,22 @@ class IterationTotals:
     def per(self, amount: str, other: str = "elapsed_s") -> float:
         """Return the iteration's `amount` per `other`; 0 where there was none."""
         return self._sums[amount] / self._sums[other] if self._sums[other] else 0.0
+
+
+def log_episodes(metrics: Any, batch: RolloutBatch, num_failures: int, window: int) -> None:
+    """Log the episodes and faults of one batch with RLlib's logger; means are of `window` episodes."""
+    episodes = batch.episodes
+    for total, length in zip(episodes.returns[-window:], episodes.lengths[-window:], strict=True):
+        metrics.log_value("episode_return_mean", total, window=window)
+        metrics.log_value("episode_len_mean", length, window=window)
+        metrics.log_value("episode_return_min", total, reduce="min", window=window)
+        metrics.log_value("episode_return_max", total, reduce="max", window=window)
+    sums = {
+        "num_episodes": len(episodes.returns),
+        "num_env_steps_sampled": batch.env_steps(),
+        "num_episodes_lost": episodes.num_lost,
+        "num_dropped_env_steps": int(batch.dropped.sum()),
+        "num_env_failures": num_failures,
+    }
+    for name, amount in sums.items():
+        metrics.log_value(name, amount, reduce="sum")

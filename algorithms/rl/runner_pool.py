@@ -2,7 +2,7 @@
 
 Who is asked for what is up to a sampler (samplers.py). Only references pass through here, never a rollout.
 
-This is the only file that reaches into RLlib's private names, because RLlib has no public ones for these (Ray 2.60):
+This is the only file that reaches into RLlib's private names: Ray 2.60 has no public ones for these.
     EnvRunnerGroup._worker_manager                        which runners are healthy
     FaultTolerantActorManager._in_flight_req_to_actor_id  which runner works on which request
     FaultTolerantActorManager._actors                     the handle of a runner, to kill one that hangs
@@ -113,8 +113,8 @@ class RunnerPool:
     def hear(self) -> list[tuple[int, RolloutResult]]:
         """Return the answers that are there, with their runners; wait a little if there are none.
 
-        It kills runners that hang. If no healthy runner is left, it looks for those that Ray has brought back. Raises
-        EnvironmentFailed if runners keep dying, RuntimeError if none comes back in time.
+        It kills runners that hang. If none is healthy, it looks for those that Ray has brought back.
+        Raises EnvironmentFailed if runners keep dying, RuntimeError if none comes back in time.
         """
         in_flight = self._manager._in_flight_req_to_actor_id.items()
         refs = [ref for ref, (tag, _) in in_flight if tag == TAG]
@@ -149,20 +149,20 @@ class RunnerPool:
                 self._heard_at[runner] = time.monotonic()
 
     def _await_runners(self) -> None:
-        """Look a little while for a runner that came back. Raises RuntimeError once that has taken too long."""
+        """Look for a runner that came back. Raises RuntimeError once that has taken too long."""
         now = time.monotonic()
         self._alone_since = now if self._alone_since is None else self._alone_since
         patience_s = self._config.env_runner_restore_timeout_s
         if now - self._alone_since > patience_s:
             raise RuntimeError(
-                f"none of the {self._manager.num_actors()} env runners has come back within {patience_s:g} s; "
-                "see Ray's logs"
+                f"none of the {self._manager.num_actors()} env runners has come back "
+                f"within {patience_s:g} s; see Ray's logs"
             )
         if not self.restore(timeout_s=POLL_S):
             time.sleep(POLL_S / 10)
 
     def restore(self, timeout_s: float | None = None) -> list[int]:
-        """Return the runners that Ray has brought back since the last call. Their next request brings the weights."""
+        """Return the runners that Ray has brought back since the last call. Raises EnvironmentFailed."""
         restored: list[int] = self._group.probe_unhealthy_env_runners(timeout_seconds=timeout_s)
         self._num_silent_restarts += len(restored)
         if self._num_silent_restarts > MAX_SILENT_RESTARTS * self._manager.num_actors():
@@ -184,7 +184,7 @@ class RunnerPool:
     # Checkpoints
 
     def runner_states(self) -> dict[int, dict[str, Any]]:
-        """Return the state of every remote runner by index, less those that hang. RLlib saves the local runner."""
+        """Return the states of the remote runners that do not hang, by index. RLlib saves the local one."""
         if not self.num_remote:
             return {}
         timeout_s = self._config.sample_timeout_s
@@ -193,7 +193,7 @@ class RunnerPool:
         )
 
     def set_runner_states(self, states: dict[int, dict[str, Any]]) -> None:
-        """Restore the runners, and count those that begin with new episodes: unknown ones, and unpickled environments."""
+        """Restore the runners, and count those that begin new episodes: their environments were not saved."""
         if self.num_remote and states:
             kept = sum(
                 self._group.foreach_env_runner(
@@ -225,9 +225,9 @@ def _set_state_of(runner: VectorEnvRunner, states: dict[int, dict[str, Any]]) ->
 
 
 def require_resources(config: Any) -> None:
-    """Raise ValueError if the config's actors can never start, where this process started a cluster that is too small.
+    """Raise ValueError if this process started the cluster, and it is too small for the config's actors.
 
-    RLlib itself would wait forever. Other clusters may grow, and a trial of Tune has its resources already.
+    RLlib would wait forever. Other clusters may grow, and a trial of Tune has its resources already.
     """
     if not ray.is_initialized():
         ray.init()  # as RLlib would, a little later

@@ -1,8 +1,8 @@
 """How an algorithm asks its runners: for a stream of fragments, or for batches of whole episodes.
 
-    StreamSampler   every remote runner always has requests in flight; whoever answers is asked again with the newest
-                    weights. Synchronous: every runner is asked once, and all are waited for
-    BatchSampler    requests are fixed beforehand, and every one of them is answered, by whichever runner
+    StreamSampler   every remote runner always has requests in flight; whoever answers is asked again.
+                    Synchronous: every runner is asked once, and all are waited for
+    BatchSampler    requests are fixed beforehand, and each of them is answered, by whichever runner
 
                 ask        an idle runner takes it              its answer comes
     request ---------> WAITING ------------------> IN_FLIGHT ----------------------> DONE
@@ -37,22 +37,16 @@ class RequestState(enum.Enum):
 
 @dataclass
 class Asked:
-    """A request, its state, the runner that has it in flight, and its result once it is done."""
+    """A request, its state, the last runner that it was sent to, and its result once it is done."""
 
     request: Request
     state: RequestState = RequestState.WAITING
     runner: int | None = None
     result: RolloutResult | None = None
 
-    def move(
-        self, state: RequestState, runner: int | None = None, result: RolloutResult | None = None
-    ) -> None:
-        """Go to another state."""
-        self.state, self.runner, self.result = state, runner, result
-
 
 class BatchSampler:
-    """Has every request of a batch answered once. A request whose runner dies or hangs goes to another runner."""
+    """Has every request of a batch answered once; if its runner dies or hangs, another gets the request."""
 
     def __init__(self, pool: RunnerPool) -> None:
         self._pool = pool
@@ -88,18 +82,19 @@ class BatchSampler:
         in_flight = {asked.runner: asked for asked in self._batch if asked.state is RequestState.IN_FLIGHT}
         for runner, result in self._pool.hear():
             if runner in in_flight and result.weights_version == self._pool.weights_version:
-                in_flight.pop(runner).move(RequestState.DONE, result=result)
+                asked = in_flight.pop(runner)
+                asked.state, asked.result = RequestState.DONE, result
         busy = self._pool.num_in_flight()
         for asked in in_flight.values():
             if asked.runner not in busy:
-                asked.move(RequestState.WAITING)
+                asked.state = RequestState.WAITING
                 self._pool.stats.faults["num_rollouts_lost"] += 1
 
     def _send_waiting(self) -> None:
         waiting = [asked for asked in self._batch if asked.state is RequestState.WAITING]
         for asked, runner in zip(waiting, self._pool.idle_runners(), strict=False):
             if self._pool.send(runner, asked.request):
-                asked.move(RequestState.IN_FLIGHT, runner=runner)
+                asked.state, asked.runner = RequestState.IN_FLIGHT, runner
 
     def state(self) -> dict[int, dict[str, Any]]:
         """Return nothing: every request begins with new episodes."""
@@ -128,7 +123,10 @@ class StreamSampler:
             self._pool.fill()
 
     def collect(self) -> list[RolloutResult]:
-        """Return the results that are ready, at least one; synchronous: one of every runner. Raises as BatchSampler."""
+        """Return the results that are ready, at least one; if synchronous, one of every runner.
+
+        Raises EnvironmentFailed if an environment keeps failing, RuntimeError if no runner comes back.
+        """
         if not self._streams:
             return self._rounds.collect([None] * max(1, self._pool.num_remote))
         while True:

@@ -2,8 +2,8 @@
 
     T x [ choose(obs) --> actions --> envs.step ] --> RolloutBatch, with the episodes that ended in it
 
-The loop writes into arrays that are allocated once per rollout. Returns, lengths and invalid rows are worked out
-afterwards, for all T steps at once. When an environment fails, all of them are rebuilt and the step is dropped."""
+The loop writes into arrays that are allocated once per rollout. Everything else is computed afterwards, for
+all T steps at once. When an environment fails, all are rebuilt and the step is dropped."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class EnvironmentFailed(RuntimeError):
 class Stepper:
     """Holds a vector environment, its random numbers and its open episodes, and steps it.
 
-    `make_envs` makes the vector environment, also after a failure. `env` is its name in error messages. After more
-    than `num_tolerated_failures` in a row, with no episode played to its end in between, EnvironmentFailed is raised.
+    `make_envs` makes the vector environment, also after a failure. `env` is its name in error messages.
+    More than `num_tolerated_failures` without a complete episode in between raise EnvironmentFailed.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Stepper:
         max_episode_steps: float = float("inf"),
         progress: Callable[[int], None] | None = None,
     ) -> RolloutBatch:
-        """Play new episodes to their end: at least `num_episodes` with at least `num_env_steps`, and return only them.
+        """Play and return new whole episodes: at least `num_episodes`, with at least `num_env_steps` in all.
 
-        See whole_episodes.py for which episodes count. `progress` is called with their number after every block.
+        whole_episodes.py says which episodes count. `progress` is called with their number after every block.
         Raises EnvironmentFailed, also for an episode that is longer than `max_episode_steps`.
         """
         self.end_episodes()
@@ -189,7 +189,7 @@ class Stepper:
             return self._rebuild(error)
 
     def _rebuild(self, error: Exception) -> np.ndarray:
-        """Rebuild the environments and return the observations. Raises EnvironmentFailed after too many failures."""
+        """Rebuild the environments and return the observations. Raises EnvironmentFailed."""
         while True:
             self.num_failures += 1
             self._num_failures_in_a_row += 1

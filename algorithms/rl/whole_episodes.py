@@ -1,23 +1,24 @@
 """Quotas of whole episodes, fixed before the first step is taken.
 
-Counting the first episodes to end would prefer short ones. So every environment plays its own share to the end.
-While all shares together have too few steps, every share grows by one. Whether it grows depends on episodes that
-count already. So the sum over a batch is the mean of an episode times the mean number of episodes (Wald's equation).
+Counting the first episodes to end would prefer short ones. So every environment plays its own share to the
+end. While all shares together have too few steps, every share grows by one. That depends only on episodes
+that count already. So, by Wald's equation, the expected sum over a batch is that of an episode times the
+expected number of episodes.
 
     env 0   |--- e0 ---|-e1-|-e2-|..        share 2: e0 and e1 count, e2 is surplus
     env 1   |--------- e0 ---------|..      share 1: e0 counts
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from algorithms.rl.rollout_batch import RolloutBatch
+from algorithms.rl.rollout_batch import STEPS, RolloutBatch
 
 
 @dataclass(frozen=True)
 class EpisodeRequest:
-    """A request for whole episodes. They depend on it and on the weights alone, whichever runner plays them."""
+    """A request for whole episodes. They depend only on it and the weights, whichever runner plays them."""
 
     num_episodes: int
     """Least number of episodes; split over the environments beforehand."""
@@ -55,7 +56,7 @@ class EpisodeQuota:
         self._num_ended += ends.sum(axis=0)
 
     def longest_open(self) -> int:
-        """Return the steps so far of the longest episode that counts and has not ended; 0 if there is none."""
+        """Return the steps so far of the longest open episode that counts; 0 if there is none."""
         return int(self._num_open[self._num_ended < self.shares].max(initial=0))
 
     def num_counted(self) -> int:
@@ -63,7 +64,7 @@ class EpisodeQuota:
         return int(np.minimum(self._num_ended, self.shares).sum())
 
     def is_met(self) -> bool:
-        """Return whether all shares are played; first let them grow while they are played and have too few steps."""
+        """Return whether all shares are played; while they are, but have too few steps, they grow by one."""
         while (self._num_ended >= self.shares).all():
             counts = np.arange(len(self._lengths))[:, None] < self.shares
             if self._lengths[counts].sum() >= self._num_env_steps:
@@ -83,7 +84,7 @@ def episode_numbers(batch: RolloutBatch) -> np.ndarray:
 
 
 def keep_first_episodes(batch: RolloutBatch, shares: np.ndarray) -> RolloutBatch:
-    """Return the batch with only the first `shares` [N] episodes valid, less the episodes with a dropped step."""
+    """Return the batch with only the first `shares` [N] episodes valid, except those with a dropped step."""
     numbers = episode_numbers(batch)
     counts = numbers < shares
     broken = np.zeros((numbers.max(initial=0) + 1, len(shares)), bool)
@@ -91,13 +92,6 @@ def keep_first_episodes(batch: RolloutBatch, shares: np.ndarray) -> RolloutBatch
     broken[numbers[t, n], n] = True
     num_rows = int(counts.any(axis=1).sum())  # the first episodes are in the first rows
     valid = batch.valid & counts & ~broken[numbers, np.arange(len(shares))]
-    return RolloutBatch(
-        obs=batch.obs[: num_rows + 1],
-        actions=batch.actions[:num_rows],
-        rewards=batch.rewards[:num_rows],
-        terminated=batch.terminated[:num_rows],
-        truncated=batch.truncated[:num_rows],
-        valid=valid[:num_rows],
-        dropped=(batch.dropped & counts)[:num_rows],
-        weights_version=batch.weights_version,
-    )
+    kept = replace(batch, valid=valid, dropped=batch.dropped & counts)
+    rows = {name: getattr(kept, name)[:num_rows] for name in STEPS}
+    return replace(kept, obs=batch.obs[: num_rows + 1], **rows)

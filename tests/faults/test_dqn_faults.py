@@ -1,4 +1,4 @@
-"""What goes wrong in a training: environments that raise, give NaN or hang, runners and learners that are killed; real processes all."""
+"""Faults in real processes: environments that raise, give NaN or hang, killed runners and learners."""
 
 from __future__ import annotations
 

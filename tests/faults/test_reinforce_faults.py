@@ -1,4 +1,4 @@
-"""What goes wrong in a training of whole episodes: environments that raise, give NaN, hang or never end, processes that are killed."""
+"""Faults of whole episodes: environments that raise, give NaN, hang or never end, killed processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DQN as an RLlib algorithm: the same numbers wherever it runs, checkpoints that go on exactly, and every option really used."""
+"""DQN as an RLlib algorithm: the same numbers everywhere, exact checkpoints, and options that all work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from algorithms.dqn.dqn import DQN, DQNConfig
 from algorithms.rl import policy_files as policy
 
 SMALL: dict[str, Any] = {
-    "num_steps_sampled_before_learning_starts": 200, "train_batch_size_per_learner": 32, "training_intensity": 4, "fcnet_hiddens": (16,),
+    "num_steps_sampled_before_learning_starts": 200, "train_batch_size_per_learner": 32,
+    "training_intensity": 4, "fcnet_hiddens": (16,),
     "epsilon": ((0, 1.0), (1000, 0.1)), "target_network_update_freq": 64,
 }  # fmt: skip
 

@@ -23,8 +23,9 @@ BEST_VALUES = torch.tensor([[1.0, 2.0], [4.0, 2.0]])
     Q*(1, 0) = 3 + V(0) / 2    = 4      go back
     Q*(1, 1) = 2               = 2      terminate: no future
 
-V(0) = V(1) / 2 and V(1) = 3 + V(0) / 2, so V(1) = 4 and V(0) = 2. The best policy goes to and fro for ever, and a time limit of three steps
-cuts every episode of it: were truncation an end, the values of three steps would be all there is."""
+V(0) = V(1) / 2 and V(1) = 3 + V(0) / 2, so V(1) = 4 and V(0) = 2. The best policy goes to and fro for ever,
+and a time limit of three steps cuts every episode of it: were truncation an end, the values of three steps
+would be all there is."""
 
 
 class TwoStates(gym.Env[np.ndarray, int]):

@@ -19,7 +19,7 @@ def test_q_targets_by_hand() -> None:
 
 
 def test_double_q_targets_by_hand() -> None:
-    """The online network likes action 2 and action 0 best; the target network says that they are worth 4 and 10."""
+    """The online network prefers actions 2 and 0; the target network values them at 4 and 10."""
     next_q_online_BA = torch.tensor([[1.0, 2.0, 3.0], [0.5, 0.0, -0.5]])
     next_q_target_BA = torch.tensor([[9.0, 8.0, 4.0], [10.0, 30.0, 20.0]])
     targets_B = double_q_targets(
@@ -29,7 +29,7 @@ def test_double_q_targets_by_hand() -> None:
 
 
 def test_terminated_drops_the_future_and_truncated_keeps_it() -> None:
-    """The same step three times, gamma 0.5: it goes on, a time limit cut it, it terminated. Only the last has no future."""
+    """Three equal steps, gamma 0.5: one goes on, a time limit cuts one, one terminates and has no future."""
     gamma, terminated_B = 0.5, torch.tensor([False, False, True])  # a truncated one is not terminated
     reward_B, discount_B = torch.ones(3), gamma * (~terminated_B).float()
     next_q_BA = torch.tensor([1.0, 4.0]).expand(3, 2)
@@ -106,7 +106,7 @@ def test_no_gradient_flows_through_the_targets() -> None:
 
 
 def test_the_loss_moves_only_the_action_taken_though_one_network_gives_both_sides() -> None:
-    """q(s) = (1, 2) s. From s = 1 by action 0 to s' = 100: the error is 1 - 200, its clipped gradient -1, times s = 1."""
+    """q(s) = (1, 2) s. From s = 1 by action 0 to s' = 100: the error is 1 - 200, its clipped gradient -1."""
     weight_A1 = torch.tensor([[1.0], [2.0]], requires_grad=True)
     q_BA, next_q_BA = torch.ones(1, 1) @ weight_A1.T, torch.full((1, 1), 100.0) @ weight_A1.T
     for targets_B in (

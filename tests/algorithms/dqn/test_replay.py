@@ -93,7 +93,7 @@ def test_whatever_is_drawn_is_a_whole_transition_that_is_held(
 
 @pytest.mark.parametrize("sizes", [[6], [10], [7, 9], [3, 3, 3, 3, 3], [35]], ids=repr)
 def test_every_transition_held_is_drawn_equally_often(sizes: list[int]) -> None:
-    """Of 20,000 draws each of n gets 20,000 / n; chi-square of n - 1 <= 9 degrees passes 40 once in 100,000 seeds, and this seed is one."""
+    """Each of n gets 20,000 / n draws. Chi-square of at most 9 degrees exceeds 40 for one seed in 100,000."""
     replay = replay_of(10, seed=3)
     added = add_all(replay, sizes)
     drawn = torch.cat([batch["rewards"] for batch in replay.sample(100, 200)]).long()
@@ -187,7 +187,7 @@ def test_a_state_is_a_copy() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
 def test_observations_keep_their_dtype_and_shape(dtype: torch.dtype) -> None:
-    """Bytes stay bytes: a quarter of the memory, and the network knows by it that they are fractions of 255."""
+    """Bytes stay bytes: a quarter of the memory, and the network divides them by 255."""
     replay = UniformReplay(4, (2, 3), dtype, "cpu", seed=0)
     obs = np.arange(250, 256).reshape(1, 2, 3).astype(torch.empty(0, dtype=dtype).numpy().dtype)
     replay.add(transitions(0, 1) | {"obs": obs, "new_obs": obs - 250})

@@ -1,8 +1,8 @@
-"""What docs/theory.md derives of policy gradients, checked by numbers: on a process so small that every episode of it can be listed.
+"""The claims of docs/theory.md on policy gradients, in numbers, on a process with a short list of episodes.
 
-E episodes, B steps of them one after the other, S states, A actions, D = S * A parameters of a softmax policy, a logit each. Sums over all
-episodes are exact (float64). A mean over draws is compared within 4.5 of its standard errors, at fixed seeds, by `agrees`, which is also
-given what is wrong and must find it."""
+E episodes, B steps of them one after the other, S states, A actions, D = S * A parameters of a softmax
+policy, a logit each. Sums over all episodes are exact (float64). A mean over draws is compared within 4.5 of
+its standard errors, at fixed seeds, by `agrees`, which is also given what is wrong and must find it."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ TRANSITIONS = {
     (2, 0): {0: 0.5, 1: 0.5},
     (2, 1): {END: 0.4, 2: 0.6},
 }
-"""Probabilities of the next state, by state and action. An episode terminates in END; a time limit of HORIZON steps truncates it."""
+"""Probabilities of the next state by state and action. END terminates; a limit of HORIZON steps truncates."""
 REWARDS = {(0, 0): 2.0, (0, 1): -1.0, (1, 0): 0.0, (1, 1): 1.0, (2, 0): 1.0, (2, 1): 0.0}
 REWARD_OF_END = 1.0
 """On top of REWARDS, in the step that terminates."""
@@ -94,7 +94,7 @@ class Episodes:
         return self.chance_E * self.sums(self.log_probs(theta_SA)).exp()
 
     def scores(self, theta_SA: Tensor = THETA_SA) -> Tensor:
-        """The gradient of log pi(a_t|s_t), by hand: 1 for the action taken, less the probabilities; [B, D]."""
+        """Return the gradient of log pi(a_t|s_t): 1 for the action taken, less the probabilities; [B, D]."""
         of_state_BS, of_action_BA = (
             torch.nn.functional.one_hot(x, n).double() for x, n in ((self.states_B, S), (self.actions_B, A))
         )
@@ -238,7 +238,7 @@ def off_its_line(found_D: Tensor, exact_D: Tensor) -> float:
 
 
 def agrees(estimates_ND: Tensor, exact_D: Tensor) -> bool:
-    """Return whether the mean of N independent estimates is `exact_D`, within 4.5 standard errors in each coordinate.
+    """Return whether the mean of N estimates is `exact_D`, within 4.5 standard errors in each coordinate.
 
     The standard errors together must be below 2% of the gradient: else the test could not fail.
     """
@@ -260,7 +260,7 @@ def test_the_process_has_episodes_of_every_length_and_their_probabilities_sum_to
 
 @pytest.mark.parametrize("gamma", [1.0, 0.8])
 def test_four_ways_to_the_exact_gradient_agree(gamma: float) -> None:
-    """Sum of p grad log p R; autograd through the sum of p R; autograd through, and differences of, J found without listing episodes."""
+    """Sum of p grad log p R; autograd of the sum of p R; differences of J without a list of episodes."""
     exact_D = exact_gradient(gamma)
     returns_E = ALL.sums(ALL.rewards_B * gamma ** losses.ages(ALL.ends_B).double())
     theta_SA = THETA_SA.clone().requires_grad_()
@@ -311,7 +311,7 @@ def test_no_baseline_of_state_and_time_moves_the_mean(values: list[float]) -> No
 
 
 def test_a_baseline_of_the_action_moves_it_by_its_own_gradient() -> None:
-    """By the sum over visited states of sum_a grad pi(a|s) b(s, a): the gradient of its mean, as if the visits were given."""
+    """The gradient of its mean, with given visits: sum over states of sum_a grad pi(a|s) b(s, a)."""
     theta_SA = THETA_SA.clone().requires_grad_()
     visits_S = ALL.sums(torch.nn.functional.one_hot(STATES_B, S).double()).T @ PROBS_E
     moves_D = torch.autograd.grad(
@@ -327,7 +327,7 @@ def test_a_baseline_of_the_action_moves_it_by_its_own_gradient() -> None:
 
 
 def usual_direction(theta_SA: Tensor, gamma: float = USUAL.gamma) -> Tensor:
-    """The sum over steps of P(s_t = s) sum_a grad pi(a|s) Q(s, a), Q discounted and visits not: forwards and backwards in time; [D]."""
+    """Sum over steps of P(s_t = s) sum_a grad pi(a|s) Q(s, a), with Q discounted and visits not; [D]."""
     pi_SA, at_S = theta_SA.softmax(dim=1), START_S
     total_SA = torch.zeros(S, A, dtype=torch.float64)
     for q_SA in action_values(pi_SA, gamma):
@@ -361,7 +361,7 @@ def test_that_direction_is_the_gradient_of_no_function() -> None:
 
 
 def test_bootstrapping_a_time_limit_gives_the_first_steps_part_of_the_endless_gradient() -> None:
-    """With the true values: sum over t < HORIZON of P(s_t = s) sum_a grad pi(a|s) Q(s, a), Q of the process that no time limit cuts."""
+    """Sum over t < HORIZON of P(s_t = s) sum_a grad pi(a|s) Q(s, a); no time limit cuts the process of Q."""
     gamma, pi_SA = USUAL.gamma, THETA_SA.softmax(dim=1)
     reward_S = (pi_SA[:, :, None] * CHANCE_SAN * REWARD_SAN).sum(dim=(1, 2))
     step_SS = (pi_SA[:, :, None] * CHANCE_SAN).sum(dim=1)[:, :S]
@@ -414,12 +414,12 @@ OF_PAIRS: dict[str, tuple[Callable[[Tensor, Episodes], Tensor], float | None]] =
     "normalised": (normalized, None),
     "the first to end": (of_first_to_end, None),
 }
-"""What is made of the weights of two episodes, and of what multiple of the gradient the mean then is; None: of none."""
+"""A normalisation of two episodes' weights, and the multiple of the gradient that its mean is, or None."""
 
 
 @pytest.mark.parametrize("how", OF_PAIRS)
 def test_the_mean_over_all_batches_of_two(how: str) -> None:
-    """A batch's own mean return has each episode's in it: of two, half the gradient is left, of E, all but 1 / E."""
+    """A batch's own mean return contains each episode's. Of E episodes, the gradient loses 1 / E."""
     weigh, multiple = OF_PAIRS[how]
     pairs = SHORT.picked(torch.cartesian_prod(*[torch.arange(len(SHORT.chance_E))] * 2).flatten())
     chances_P = pairs.probs().view(-1, 2).prod(dim=1)
@@ -459,7 +459,7 @@ def test_a_discount_that_forgets_the_steps_age_is_caught() -> None:
 
 @pytest.mark.parametrize("first_to_end", [False, True])
 def test_the_first_of_parallel_episodes_to_end_are_caught(first_to_end: bool) -> None:
-    """Eight environments side by side, batches of four episodes: of four that were named beforehand, or of the first four that end."""
+    """Eight environments, batches of four episodes: four named beforehand, or the first four to end."""
     of_env_NV = ALL.drawn(8 * NUM_DRAWN // 4, seed=1).view(-1, 8)
     if first_to_end:
         order_NV = ALL.lengths_E[of_env_NV].argsort(dim=1, stable=True)
@@ -478,7 +478,7 @@ def variance(weights_B: Tensor) -> float:
 
 
 def best_baseline(estimator: Estimator) -> tuple[Tensor, Tensor]:
-    """b*(s) = E[sum over visits of score . estimate] / m(s), and m(s) = E[sum over visits of |score|^2]; [S]."""
+    """b*(s) = E[sum over visits of score . estimate] / m(s), m(s) = E[sum over visits of |score|^2]; [S]."""
     scores_BD = ALL.scores() * estimator.discounts(ALL)[:, None]
     of_state_BS = torch.nn.functional.one_hot(STATES_B, S).double()
     along_B = (scores_BD * ALL.estimates(estimator.weights(ALL))[ALL.episode_B]).sum(dim=1)
@@ -506,7 +506,7 @@ def test_a_baselines_variance_is_the_least_one_plus_its_squared_distance(
 
 
 def test_the_three_estimators_are_ordered_here_exactly_and_in_draws() -> None:
-    """Of this process and this policy, that is: no theorem says so of every one; the next tests have what is one, and what is not."""
+    """This holds for this process and policy, and is no theorem; the next tests show what is one."""
     total_B, to_go_B = TOTAL.weights(ALL), TO_GO.weights(ALL)
     by_weights = {
         "total return": total_B,
@@ -531,7 +531,7 @@ def test_dropping_past_rewards_lowers_every_terms_variance_where_no_reward_is_ne
 
 
 def test_dropping_past_rewards_can_add_variance() -> None:
-    """Where every episode earns 0 in the end, the total return is never wrong; what is still to come can be anything."""
+    """If every episode's return is 0, the total return is never wrong; the reward to go can be anything."""
     potential = torch.tensor(
         [0.0, 0.0, 2.0, 0.0], dtype=torch.float64
     )  # of the states, and of END; 0 at the time limit, too
@@ -650,7 +650,7 @@ def by_steps(build: Callable[..., REINFORCE]) -> list[Any]:
 
 
 def learned_from(algorithm: REINFORCE, batches: list[Any], fit_first: bool = False) -> tuple[Tensor, Tensor]:
-    """Return the learner's gradient of each batch [N, D], and how many episodes that had [N]. Only the baseline learns on the way."""
+    """Return the learner's gradients [N, D] and episode counts [N] by batch; only the baseline learns."""
     learner = algorithm.learner_group._learner
     module, gradients, nums_episodes = learner.policy_module, [], []
     for columns in batches:
@@ -686,7 +686,7 @@ def test_the_learners_gradient_is_the_exact_one(
 def test_a_batch_by_steps_gives_the_gradient_times_its_mean_number_of_episodes(
     build: Callable[..., REINFORCE], by_steps: list[Any], options: str
 ) -> None:
-    """Wald's equation. Its number of episodes varies with their lengths, so what is left of each batch beyond them must be 0 on average."""
+    """Wald's equation: the number of episodes depends on their lengths, yet the surplus has mean 0."""
     algorithm = build(num_episodes_per_train_batch=1, train_batch_size_per_learner=12, **OPTIONS[options])
     gradients_ND, nums_episodes_N = learned_from(algorithm, by_steps)
     assert len(nums_episodes_N.unique()) >= 3

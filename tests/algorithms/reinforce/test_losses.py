@@ -149,7 +149,7 @@ def test_no_episode_hears_of_another_and_the_rewards_stay_as_they_were(
 
 
 def test_bootstrapped_by_hand() -> None:
-    """The second episode was cut where the value network expects 4: its last reward is 20 + 0.5 * 4. The 100 of the first is not asked."""
+    """The second episode was cut where the value is 4: its last reward is 20 + 0.5 * 4. The first ended."""
     rewards_B = REWARDS_B.clone()
     with_values_B = bootstrapped(
         rewards_B, ENDS_B, torch.tensor([False, True]), torch.tensor([100.0, 4.0]), 0.5
@@ -177,7 +177,7 @@ def test_what_terminated_has_no_future_whatever_its_value_is() -> None:
 def test_bootstrapping_is_one_more_reward_where_a_time_limit_cut(
     episodes: Episodes, gamma: float, data: st.DataObject
 ) -> None:
-    """An episode that is one step longer, and whose last reward is what the value network expects, has the same returns."""
+    """An episode with one more step has the same returns, if its last reward is the predicted value."""
     truncated = [data.draw(st.booleans()) for _ in episodes]
     last_values = [data.draw(NUMBERS) for _ in episodes]
     longer = [
@@ -232,7 +232,7 @@ def test_policy_loss_by_hand() -> None:
 
 
 def test_the_gradient_of_a_softmax_by_hand() -> None:
-    """pi = (1/4, 3/4); log pi(0) rises by (1 - 1/4, -3/4) with the logits, and the loss falls by 8 times that, of a batch of 2."""
+    """pi = (1/4, 3/4). The logits raise log pi(0) by (3/4, -3/4), and the loss falls by 8 times that / 2."""
     logits_A = torch.tensor([0.0, math.log(3.0)], requires_grad=True)
     policy_loss(logits_A.log_softmax(0)[:1], torch.tensor([8.0]), 2).backward()
     torch.testing.assert_close(logits_A.grad, torch.tensor([-3.0, 3.0]))

@@ -1,4 +1,4 @@
-"""REINFORCE as an RLlib algorithm: the same numbers wherever it runs, checkpoints that go on exactly, and every option really used."""
+"""REINFORCE as an RLlib algorithm: the same numbers everywhere, exact checkpoints, options that all work."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_options_of_cut_episodes_and_of_gaussian_policies_change_what_is_learned
 
 
 def test_the_running_mean_is_used_before_it_is_fitted(built: Any) -> None:
-    """Of the returns 1, 1, 1, ...: the first batch has no baseline yet, the second that of the first, which is 1."""
+    """All returns are 1: the first batch has no baseline yet, the second has that of the first, 1."""
     algorithm = built(
         config(env=Ones, baseline="running_mean", gamma=0.0, running_mean_decay=0.5).debugging(seed=1)
     )

@@ -1,4 +1,4 @@
-"""The configuration: one checked options object, RLlib's ways of changing a setting, and who chooses the sampler."""
+"""The configuration: one checked options object, every way to change a setting, the choice of the sampler."""
 
 from __future__ import annotations
 

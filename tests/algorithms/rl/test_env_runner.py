@@ -54,7 +54,7 @@ def test_at_least_as_many_steps_as_asked_for() -> None:
 
 
 def test_both_units_at_once_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_timesteps 1 and num_episodes 1 exclude each other"):
+    with pytest.raises(ValueError, match=r"give num_timesteps \(1\) or num_episodes \(1\), not both"):
         runner().sample(num_timesteps=1, num_episodes=1)
 
 
@@ -138,7 +138,7 @@ def same(one: RolloutResult, other: RolloutResult) -> bool:
 
 
 def test_a_request_is_answered_with_whole_episodes_and_what_was_lost() -> None:
-    """Four episodes of two environments. The second step of environment 1 pays NaN, which loses its first episode."""
+    """Four episodes of two environments. NaN in the second step of environment 1 loses its first episode."""
     rollout = play(script_runner((2,), (4, 3), env_config={"nan": [(1, 0, 1)]}), 4)
     assert sorted(rollout.episodes.lengths.tolist()) == [2, 2, 3]
     assert rollout.num_env_steps == rollout.batch.env_steps() == 7

@@ -1,4 +1,4 @@
-"""Batches of steps: which rows become transitions, and which episodes are counted, against loops that are easy to check."""
+"""Batches of steps: which rows become transitions, and which episodes count, against simple loops."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -46,7 +46,7 @@ def slow_episodes(rollouts: list[Rollout]) -> list[tuple[list[float], list[int],
 
 
 def test_a_reset_row_is_no_transition_and_no_step_of_an_episode() -> None:
-    """1 + 2 + 3 until it terminates; the reset's 77 counts for nothing; 4 + 5 until the time limit, which is not terminated."""
+    """1 + 2 + 3 until it terminates. The reset's 77 counts for nothing. 4 + 5 until the time limit."""
     columns = batch_of(["..Tr.L"], [[1], [2], [3], [77], [4], [5]])
     assert told(EpisodeCounter(1).count(columns)) == ([6.0, 9.0], [3, 2], 0)
     transitions = columns.transitions()
@@ -65,7 +65,7 @@ def test_episodes_come_in_the_order_of_their_ends() -> None:
 
 
 def test_an_episode_goes_on_from_one_rollout_into_the_next() -> None:
-    """Environment 0 ends after 1 + 2 | 4, environment 1 after 10 | nothing in the second | 30 + 40, and resets across a border."""
+    """Environment 0 ends after 1 + 2 | 4. Environment 1 ends after 10 | nothing | 30 + 40."""
     counter = EpisodeCounter(2)
     assert told(counter.count(batch_of(["..", "T."], [[1, 50], [2, 10]]))) == ([50.0], [1], 0)
     assert told(counter.count(batch_of(["T", "."], [[4, 20]]))) == ([7.0], [3], 0)
@@ -74,7 +74,7 @@ def test_an_episode_goes_on_from_one_rollout_into_the_next() -> None:
 
 
 def test_a_dropped_row_loses_its_episode_and_no_other() -> None:
-    """The NaN of step 1 reaches nothing; the episode after it counts; a dropped row of a rollout before still loses the episode."""
+    """The NaN of step 1 reaches no sum; the next episode counts. A dropped row loses an open episode, too."""
     counter = EpisodeCounter(1)
     columns = batch_of([".x.Tr.T"], [[1], [np.nan], [3], [4], [0], [5], [6]])
     assert told(counter.count(columns)) == ([11.0], [2], 1)
@@ -86,7 +86,7 @@ def test_a_dropped_row_loses_its_episode_and_no_other() -> None:
 
 
 def test_a_failure_breaks_off_every_environments_episode() -> None:
-    """Environment 0 is in an episode, which is lost; 1 resets itself, so none is; then both start anew, without a reset row."""
+    """Environment 0 loses its episode; 1 was resetting itself and loses none. Both start anew, with no reset."""
     columns = batch_of(["..F.T", ".Tf.L"], [[1, 1], [2, 2], [0, 0], [3, 3], [4, 4]])
     assert told(EpisodeCounter(2).count(columns)) == ([3.0, 7.0, 7.0], [2, 2, 2], 1)
     assert columns.transitions()["rewards"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
@@ -116,7 +116,7 @@ def test_a_restored_counter_goes_on_where_the_other_stood(rollouts: list[Rollout
 @settings(deadline=None)
 @given(rollouts=consecutive_rollouts())
 def test_transitions_are_those_that_a_slow_loop_finds(rollouts: list[Rollout]) -> None:
-    """Time by time, environment by environment; each leads from (t, n) to (t + 1, n), and is of its column's dtype."""
+    """Ordered by time, then environment; each leads from (t, n) to (t + 1, n), and keeps its dtype."""
     for block, (steps, rewards) in zip(all_batches(rollouts), rollouts, strict=True):
         found = [(t, n) for t in range(len(rewards)) for n in range(len(steps)) if steps[n][t] in VALID]
         transitions = block.transitions()
@@ -155,7 +155,7 @@ def test_concatenated_rollouts_are_one_long_rollout(rollouts: list[Rollout]) -> 
 
 
 def test_whole_episodes_come_one_after_the_other_without_the_rows_that_reset() -> None:
-    """Environment 0 plays 1, 2, 3 and 5, 6; environment 1 plays 10, 20 and 40 to 60, which a time limit cuts."""
+    """Environment 0 plays 1, 2, 3 and 5, 6. Environment 1 plays 10, 20 and 40 to 60, cut by a time limit."""
     columns = batch_of(["..Tr.T", ".Tr..L"], [[1, 10], [2, 20], [3, 77], [77, 40], [5, 50], [6, 60]])
     batch = columns.whole_episodes()
     assert set(batch) == {"obs", "actions", "rewards", "ends", "truncated", "last_obs"}

@@ -1,4 +1,4 @@
-"""The pool over a made-up group: what a request holds, who is idle, and when the pool gives up. Real runners: tests/faults."""
+"""The pool over a made-up group: requests, idle runners, and when it gives up. Real runners: tests/faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samplers over a made-up pool: who is asked, what an answer does, and what happens to requests of lost runners."""
+"""Samplers over a made-up pool: who is asked, what an answer does, and how lost requests are repeated."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_request_waits_is_in_flight_and_is_done() -> None:
     assert [asked.state for asked in sampler._batch] == [RequestState.IN_FLIGHT, RequestState.WAITING]
     sampler._hear()
     assert [asked.state for asked in sampler._batch] == [RequestState.DONE, RequestState.WAITING]
-    assert [asked.runner for asked in sampler._batch] == [None, None]
+    assert [asked.runner for asked in sampler._batch] == [1, None]
 
 
 def test_a_request_of_a_lost_runner_goes_to_another_and_is_counted() -> None:
@@ -110,7 +110,7 @@ def test_requests_that_were_asked_for_already_are_not_sent_again() -> None:
 
 
 def test_answers_of_other_weights_are_not_taken() -> None:
-    """Runner 1 still works on an older request when the batch is asked for; its answer to that one is not taken."""
+    """Runner 1 still works on an older request when the batch is asked for; its answer to that is dropped."""
     pool = Pool(1, ([1], []), ([1], []))
     pool.in_flight[1].append("older")
     answer = pool.answer

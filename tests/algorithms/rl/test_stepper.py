@@ -1,4 +1,4 @@
-"""The stepper without Ray: which rows may be learned from, whole episodes, environments that fail, its state."""
+"""The stepper without Ray: valid rows, whole episodes, environments that fail, its state."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_row_after_an_end_is_not_valid_though_the_end_was_in_the_rollout_bef
 
 
 def test_it_is_not_valid_either_where_the_environment_fails_later_in_the_rollout() -> None:
-    """The second rollout: the reset, a step, the failure (the sixth call of `step`), a step of the new environment."""
+    """The second rollout: the reset, a step, the failure (sixth call), a step of the new environment."""
     stepper = counting(raises=(6,))
     stepper.fragment(4, first_action)
     batch = stepper.fragment(4, first_action)
@@ -110,7 +110,7 @@ def play(stepper: Stepper, num_episodes: int, num_env_steps: int = 0, **limits: 
 
 
 def episodes_of(played: Played) -> list[tuple[int, int, int]]:
-    """Return (environment, number of the episode, length) of each episode; check that every step is there, in order."""
+    """Return (environment, number of the episode, length) of each episode; check all its steps."""
     batch, counted = played.batch.whole_episodes(), played.batch.episodes
     cuts = np.flatnonzero(batch["ends"]) + 1
     assert cuts[-1:].tolist() in ([], [len(batch["obs"])])
@@ -196,7 +196,7 @@ def test_a_reward_of_nan_loses_its_episode_whole_and_no_other() -> None:
 
 
 def test_lost_episodes_count_as_steps() -> None:
-    """Otherwise a batch would grow with every lost episode. Four steps of each environment are enough for eight."""
+    """Otherwise a batch would grow with every lost episode. Four steps of each environment make eight."""
     played = play(scripted((4,), (4,), nan=[(0, 0, 3)]), 0, 8)
     assert episodes_of(played) == [(1, 0, 4)]
 
@@ -214,14 +214,14 @@ def test_a_batch_of_lost_episodes_is_empty_and_no_error() -> None:
 
 
 def test_a_failure_loses_the_episodes_that_it_breaks_off() -> None:
-    """The seventh call is environment 0's fourth step: the first episode of each is lost, and they play their second."""
+    """The seventh call is environment 0's fourth step: both lose their first episode, and play a second."""
     played = play(scripted((5,), (6,), raises=(7,)), 4)
     assert episodes_of(played) == [(0, 0, 5), (1, 0, 6)]  # after a new seed the environments count from 0 on
     assert (played.batch.episodes.num_lost, played.num_dropped, played.num_failures) == (2, 2, 1)
 
 
 def test_a_failure_while_another_environment_resets_itself_takes_no_episode_of_its_share() -> None:
-    """At the fifth call environment 0 fails with its third step, while 1 resets itself: 0 loses an episode, 1 none."""
+    """At the fifth call environment 0 fails in its third step, while 1 resets itself: 0 loses an episode."""
     played = play(scripted((8,), (2,), raises=(5,)), 4)
     assert episodes_of(played) == [(0, 0, 8), (1, 0, 2), (1, 0, 2)]
     assert played.batch.episodes.num_lost == 1
@@ -241,7 +241,10 @@ def test_failures_with_whole_episodes_between_them_are_not_in_a_row() -> None:
 
 def test_too_many_failures_in_a_row_are_an_error_that_names_the_environment_and_the_last_failure() -> None:
     stepper = scripted((4,), raises=range(1, 100), num_tolerated_failures=3)
-    said = "env 'script' failed 4 times in a row, with no episode played to its end; the last time: OSError: gone"
+    said = (
+        "env 'script' failed 4 times in a row, with no episode played to its end; "
+        "the last time: OSError: gone"
+    )
     with pytest.raises(EnvironmentFailed, match=re.escape(said)):
         stepper.steps(10, first_action)
 
@@ -271,7 +274,7 @@ def test_the_environment_gets_actions_within_its_bounds_and_the_batch_has_those_
 
 
 def test_nothing_of_whole_episodes_is_left_for_the_next_rollout() -> None:
-    """Environment 0 is in its second episode when the batch is complete; the next rollout begins with new episodes."""
+    """Environment 0 is in its second episode when the batch is complete; the next rollout starts new ones."""
     stepper = scripted((5,), (20,))
     play(stepper, 2)
     assert not stepper.has_begun

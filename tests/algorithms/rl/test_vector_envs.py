@@ -1,4 +1,4 @@
-"""Environments that step together: which kind is made of what, what is refused and named, and what a seed does."""
+"""Environments that step together: how they are made, what is refused by name, and what a seed does."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -217,8 +217,8 @@ def test_a_vector_version_that_resets_itself_otherwise_is_refused_and_closed(
         monkeypatch.setattr(made[0], "close", lambda: closed.append(True))
         return made[0]
 
-    message = f"env 'Test/Own-v0' must reset itself on the next step (metadata autoreset_mode NEXT_STEP), not {mode}"
-    with pytest.raises(ValueError, match=re.escape(message)):
+    message = f"must reset itself on the next step (metadata autoreset_mode NEXT_STEP), not {mode}"
+    with pytest.raises(ValueError, match=re.escape(f"env 'Test/Own-v0' {message}")):
         make_vector_env(register(otherwise), {}, 2)
     assert closed == [True]
 

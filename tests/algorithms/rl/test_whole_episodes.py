@@ -22,7 +22,7 @@ EPISODE_ENDS = "TLFX"
 
 
 def slow_whole_episodes(steps: list[str], quota: list[int]) -> tuple[list[list[tuple[int, int]]], int]:
-    """Return the steps (t, n) of each of the first `quota` episodes of every environment, and how many others of them are lost."""
+    """Return the steps (t, n) of the first `quota` episodes per environment, and how many are lost."""
     kept: list[list[tuple[int, int]]] = []
     num_lost = 0
     for n, text in enumerate(steps):
@@ -41,7 +41,7 @@ def slow_whole_episodes(steps: list[str], quota: list[int]) -> tuple[list[list[t
 
 
 def test_episode_numbers_by_hand() -> None:
-    """The row after an end, which resets, is the next episode's; after a failure there is none, and all environments' episodes ended."""
+    """The reset after an end belongs to the next episode. A failure ends all episodes, without a reset."""
     numbers = episode_numbers(batch_of(["..Tr.L", "..F..T"], [[0, 0]] * 6))
     assert numbers.T.tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1]]
     assert numbers.dtype == np.int64
@@ -53,7 +53,7 @@ def test_episode_numbers_by_hand() -> None:
 
 
 def test_only_the_first_episodes_are_kept_and_no_row_after_the_last_of_them() -> None:
-    """One of environment 0 and two of environment 1. The former goes on with a second, in which a step was dropped: it isn't lost."""
+    """One of environment 0, two of environment 1. The dropped step in the next episode of 0 loses nothing."""
     columns = batch_of(
         ["..Tr.X..", ".Tr.Tr.T"], [[1, 10], [2, 20], [3, 77], [77, 40], [5, 50], [6, 77], [7, 70], [8, 80]]
     )
@@ -74,7 +74,7 @@ def test_an_environment_may_have_no_share() -> None:
 
 
 def test_an_episode_with_a_dropped_step_is_left_out_whole_and_counts_as_one() -> None:
-    """The first of environment 0 is lost, by a step in its midst; the failure ends the second, and the first of environment 1."""
+    """A dropped step loses the first episode of 0. The failure ends its second, and the first of 1."""
     columns = batch_of([".x.Tr.F..T", "......F.Tr"], [[t, 10 * t] for t in range(10)])
     kept = keep_first_episodes(columns, np.array([3, 2]))
     assert kept.whole_episodes()["rewards"].tolist() == [7, 8, 9, 70, 80]
@@ -84,7 +84,7 @@ def test_an_episode_with_a_dropped_step_is_left_out_whole_and_counts_as_one() ->
 
 
 def test_a_reset_that_is_broken_off_is_no_episode() -> None:
-    """Environment 1 ends after 1 + 2 and is resetting itself when environment 0 fails: its second episode is the one after that."""
+    """Environment 1 ends after 1 + 2, and resets itself when 0 fails: its second episode comes after that."""
     columns = batch_of(["..F.T", ".Tf.T"], [[10, 1], [20, 2], [0, 0], [30, 4], [40, 5]])
     assert episode_numbers(columns)[:, 1].tolist() == [0, 0, 1, 1, 1]
     assert told(EpisodeCounter(2).count(keep_first_episodes(columns, np.array([1, 2])))) == (
@@ -165,7 +165,7 @@ def endless_text(lengths: list[int], num_steps: int) -> str:
 def test_a_quota_is_met_after_the_shares_that_a_slow_loop_finds(
     lengths: list[list[int]], num_episodes: int, num_env_steps: int, block_steps: int
 ) -> None:
-    """Whatever the size of the blocks, it is met in the first block after which all shares have been played."""
+    """For any size of blocks, it is met in the first block after which all shares are played."""
     num_envs = len(lengths)
     shares = slow_shares(lengths, num_episodes, num_env_steps)
     last_steps = [
