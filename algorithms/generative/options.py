@@ -26,9 +26,8 @@ class GenerativeOptions:
     """Number format of matrix products; auto is bf16 where the device multiplies it natively, else fp32."""
 
     def __post_init__(self) -> None:
-        Checks(self).whole("latent_size", "batch_size", least=1).number("ema_decay", least=0, below=1).one_of(
-            "precision", PRECISIONS
-        )
+        checks = Checks(self).whole("latent_size", "batch_size", least=1)
+        checks.number("ema_decay", least=0, below=1).one_of("precision", PRECISIONS)
 
     def num_train(self, num_digits: int) -> int:
         """Return how many of `num_digits` training digits train the model; the others validate it.
