@@ -58,10 +58,10 @@ class Checks:
 
     def number(self, *names: str, infinite: bool = False, **bounds: Unpack[Bounds]) -> Self:
         """Check that fields are numbers within bounds, and finite unless `infinite` allows otherwise."""
-        rule = "a positive number" if bounds == {"above": 0} else _in_words(bounds) or "a number"
+        rule = "a positive number" if bounds == {"above": 0} else _in_words(bounds) or "a finite number"
         if infinite:
             rule += ", or inf"
-        elif bounds != {"above": 0} and not {"most", "below"} & bounds.keys():
+        elif bounds and bounds != {"above": 0} and not {"most", "below"} & bounds.keys():
             rule += " and finite"
         for name in names:
             value = getattr(self._fields, name)

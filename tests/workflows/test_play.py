@@ -317,7 +317,7 @@ def test_an_environment_that_can_not_be_played(
 
 
 def refused(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Assert that it ends with exit code 2 and one line that has these words, and nothing new in the folder."""
+    """Assert exit code 2, one line that has these words, and that no file has changed."""
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
     assert play.main(argv) == 2
     said = capsys.readouterr()
