@@ -1,8 +1,10 @@
-"""Seconds of training until CartPole-v1 is solved: 20 greedy episodes, never seen before, average 475. Ours, Stable-Baselines3's, RLlib's.
+"""Seconds of training until CartPole-v1 is solved: ours, Stable-Baselines3's and RLlib's.
 
-One stopping rule for all, looked at every 1000 environment steps. The clock stands still while it is, and while anything is built; each
-learns for 2000 steps beforehand, so that nobody pays for what torch loads at its first use. One torch thread, everything in this process,
-and the seeds in turn: a seed of each before the next one. A run that is not done within the limit counts as the limit, and is marked."""
+Solved means that 20 greedy episodes on new seeds average 475. One rule for all checks this every 1000
+environment steps. The clock stops during a check and while anything is built. Each contender first learns for
+2000 steps, so that none is timed while torch loads. One torch thread; everything runs in this process. All
+contenders train with one seed before the next seed. A run that exceeds the limit counts as the limit, and is
+marked."""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ SB3_OPTIONS: dict[str, Any] = {
     "exploration_final_eps": 0.04,
     "policy_kwargs": {"net_arch": [256, 256]},
 }
-"""Those of RL Baselines3 Zoo for this environment."""
+"""Settings of RL Baselines3 Zoo for this environment."""
 SB3_EXPLORATION_STEPS = 0.16 * 50_000
 
 RLLIB_OPTIONS: dict[str, Any] = {
@@ -63,7 +65,7 @@ RLLIB_NETWORK: dict[str, Any] = {
     "head_fcnet_hiddens": [256],
     "head_fcnet_bias_initializer": "zeros_",
 }
-"""Those of its tuned example, rllib/examples/algorithms/dqn/cartpole_dqn.py."""
+"""Settings of RLlib's tuned example, rllib/examples/algorithms/dqn/cartpole_dqn.py."""
 
 
 def train_ours(seed: int, judge: Judge) -> None:
@@ -92,7 +94,7 @@ def train_sb3(seed: int, judge: Judge) -> None:
         def _on_step(self) -> bool:
             return self.num_timesteps % CHECK_PERIOD > 0 or not judge.stops(self.num_timesteps, act)
 
-    endless = 10_000_000  # exploration is given as a share of it
+    endless = 10_000_000  # exploration is a share of it
     model = DQN(
         "MlpPolicy",
         ENV,
@@ -122,14 +124,14 @@ def main() -> None:
     parser.add_argument(
         "--only",
         choices=TRAIN,
-        help="train one of them; writes nothing, for only what ran side by side compares",
+        help="train only this one; writes nothing, because only runs side by side compare",
     )
     flags = parser.parse_args()
     names = [flags.only] if flags.only else list(TRAIN)
     if "sb3" in names and importlib.util.find_spec("stable_baselines3") is None:
         parser.exit(
             2,
-            "stable-baselines3 is not installed; pip install -e '.[bench]' does it, and --only ours needs none\n",
+            "stable-baselines3 is not installed: pip install -e '.[bench]' installs it; --only ours does not need it\n",
         )
     torch.set_num_threads(1)
     contenders = {name: Contender(TRAIN[name], flags.limit_s, flags.seeds) for name in names}

@@ -1,11 +1,12 @@
-"""Variance of three REINFORCE estimators at a fixed policy on CartPole-v1: total return, reward to go, reward to go less a value network.
+"""Variance of three REINFORCE estimators at a fixed policy on CartPole-v1.
 
-The policy is the preset's, trained until a batch of episodes averages 150 and then left alone; a policy a seed. With gamma = 1 all three
-estimate one and the same gradient (docs/theory.md), here from the same episodes. The value network is fitted beforehand, to other episodes
-of the policy.
+The estimators are total return, reward to go, and reward to go less a value network. Each seed has a policy:
+the preset's, trained until a batch of episodes averages 150, and then kept fixed. With gamma = 1 all three
+estimate the same gradient (docs/theory.md), here from the same episodes. The value network is fitted
+beforehand, to other episodes of the policy.
 
 variance     trace of the covariance of one episode's estimate
-episodes     variance / |gradient|^2: so many episodes in a batch, and the noise of its gradient is as large as the gradient itself
+episodes     variance / |gradient|^2: a batch of this size has noise as large as its gradient
 
 Intervals hold 95% of the bootstrap's draws of episodes."""
 
@@ -40,7 +41,7 @@ NUM_BOOTSTRAPS = 400
 
 
 def trained(seed: int, stop_return: float) -> tuple[Any, dict[str, Any]]:
-    """Return an algorithm whose policy is good enough, and how it became so."""
+    """Return an algorithm whose policy is good enough, and a record of its training."""
     config = (
         REINFORCEConfig()
         .environment(ENV)
@@ -61,14 +62,14 @@ def trained(seed: int, stop_return: float) -> tuple[Any, dict[str, Any]]:
 
 
 def played(algo: Any, num_episodes: int) -> dict[str, torch.Tensor]:
-    """Return whole new episodes, one after the other, as the learner has them."""
+    """Return new whole episodes, one after the other, in the learner's form."""
     batch: RolloutBatch
     (batch,) = algo.env_runner_group.local_env_runner.sample(num_episodes=num_episodes, explore=True)
     return {name: torch.from_numpy(array) for name, array in batch.whole_episodes().items()}
 
 
 def fitted_values(episodes: dict[str, torch.Tensor], obs: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return what a value network of the preset's size, fitted to the rewards to go of `episodes`, expects in `obs`; [B]."""
+    """Fit a value network of the preset's size to `episodes`; return its values of `obs` [B]."""
     returns = losses.rewards_to_go(episodes["rewards"], episodes["ends"], GAMMA)
     mean, std = returns.mean(), returns.std()
     generator = torch.Generator().manual_seed(seed)
@@ -88,7 +89,7 @@ def fitted_values(episodes: dict[str, torch.Tensor], obs: torch.Tensor, seed: in
 def gradients(
     policy: torch.nn.Module, episodes: dict[str, torch.Tensor], weights: list[torch.Tensor]
 ) -> np.ndarray:
-    """Return each episode's estimate of the gradient, for each of the weights; float64 [number of weights, E, parameters]."""
+    """Return each episode's gradient by each of the weights; float64 [number of weights, E, parameters]."""
     lengths = (
         (episodes["ends"].nonzero().squeeze(1) + 1).diff(prepend=torch.zeros(1, dtype=torch.int64)).tolist()
     )
@@ -108,14 +109,14 @@ def gradients(
 
 
 def variances(estimates: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the trace of the covariance [number of weights, K] with each episode taken so many times; counts [K, E]."""
+    """Return the trace of the covariance [number of weights, K]; counts [K, E] weigh the episodes."""
     shares = counts / counts.sum(axis=1, keepdims=True)
     squares = np.square(estimates).sum(axis=2) @ shares.T
     return squares - np.stack([np.square(shares @ of_episodes).sum(axis=1) for of_episodes in estimates])
 
 
 def measure(seed: int, flags: argparse.Namespace) -> dict[str, Any]:
-    """Train a policy, leave it alone, and return what its gradient's estimators vary."""
+    """Train a policy, fix it, and return the variances of its gradient estimators."""
     algo, how = trained(seed, flags.stop_return)
     policy = algo.get_module().pi
     to_fit, episodes = played(algo, flags.vf_episodes), played(algo, flags.episodes)
@@ -131,7 +132,7 @@ def measure(seed: int, flags: argparse.Namespace) -> dict[str, Any]:
     found = variances(estimates, np.ones((1, num_episodes)))[:, 0] * num_episodes / (num_episodes - 1)
     drawn = variances(estimates, counts) * num_episodes / (num_episodes - 1)
     means = estimates.mean(axis=1)
-    squared_norm = float(np.square(means[2]).sum() - found[2] / num_episodes)  # less what noise adds to it
+    squared_norm = float(np.square(means[2]).sum() - found[2] / num_episodes)  # minus the share of the noise
 
     def interval(draws: np.ndarray) -> list[float]:
         return np.quantile(draws, [0.025, 0.975]).tolist()
@@ -150,7 +151,7 @@ def measure(seed: int, flags: argparse.Namespace) -> dict[str, Any]:
             "variance_95": interval(drawn[i]),
             "episodes": float(found[i]) / squared_norm,
         }
-        apart = estimates[i] - estimates[2]  # their means are equal: what is apart is noise, or a mistake
+        apart = estimates[i] - estimates[2]  # their means are equal; a difference is noise, or an error
         off, error = apart.mean(axis=0), apart.std(axis=0) / np.sqrt(num_episodes)
         row[name]["mean_apart_in_standard_errors"] = float(
             np.sqrt(np.square(off).sum() / max(np.square(error).sum(), 1e-300))
@@ -226,7 +227,7 @@ def main() -> None:
     )
     flags = parser.parse_args()
     if importlib.util.find_spec("matplotlib") is None:
-        parser.exit(2, "matplotlib is not installed; pip install -e '.[bench]', or make install, does it\n")
+        parser.exit(2, "matplotlib is not installed: pip install -e '.[bench]' or make install installs it\n")
     torch.set_num_threads(1)
     rows = []
     with connected("local"):

@@ -1,4 +1,4 @@
-"""A trainer that learns nothing: what is left of a search is what the search itself costs."""
+"""A trainer that learns nothing, so that the time of a search is the overhead of the search."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class IdleOptions:
 
 
 class IdleTrainer:
-    """Sleeps for an update; everything else is as for a real trainer."""
+    """Sleeps for each update; everything else is as in a real trainer."""
 
     precision = "fp32"
 

@@ -1,20 +1,25 @@
-"""Seconds of training until REINFORCE solves CartPole-v1, and env steps per second with two env runners. RLlib's VPG example is the peer.
+"""Seconds of training until REINFORCE solves CartPole-v1, and env steps per second with two env runners.
 
-Time       until 20 greedy episodes, never seen before, average 475; looked at every 2000 env steps (see solving.py: the clock stands still
-           while they are, and while anything is built). Ours with a local env runner; the example with its published settings, on two,
-           but for iterations of 2000 steps, as ours. Each learns for 2000 steps beforehand, and the seeds come in turn. What is not done
-           within its limit counts as the limit, and is marked; of the example, the best returns are reported: greedy, in the same kind of
-           episodes, and in training, RLlib's mean of 100.
-Env steps  that were learned from, per second: two remote env runners for either, collecting and learning as `train()` does, in two stages.
-           Ours with batches of 64 episodes, and 32 environments on each.
-           from the start  the first seconds of training, after an iteration for what is loaded at first use. Episodes are then as long
-                           as each has learned to make them; their returns at the end are given beside.
-           balancing       both were taught to balance by a rule, and train with a step size of 1e-12, so that they go on: the same
-                           updates, every episode of about 500 steps.
-           Each round builds anew, from a seed of its own, and goes through the contenders in the reverse order of the one before.
+The peer is RLlib's VPG example.
 
-One torch thread a process, niceness 0 for all. The driver, which learns, is a third process beside two runners: where fewer than three
-cores are free, for either, it takes from them what it needs."""
+Time       until 20 greedy episodes on new seeds average 475, checked every 2000 env steps. The clock stops
+           during a check and while anything is built (solving.py). Ours has a local env runner. The example
+           has its published settings and two env runners, but iterations of 2000 steps, as ours. Each first
+           learns for 2000 steps. All contenders train with one seed before the next. A run that exceeds its
+           limit counts as the limit, and is marked. The example's best returns are reported: greedy ones, and
+           RLlib's mean of 100 training episodes.
+Env steps  learned from, per second. Both have two remote env runners, and collect and learn as `train()`
+           does. Ours has batches of 64 episodes, and 32 environments on each runner. There are two stages:
+           from the start  the first seconds of training, after an iteration that loads what is needed.
+                           Episodes are as long as each contender has learned to make them; the final returns
+                           stand beside.
+           balancing       both have been taught to balance by a rule, and train with a step size of 1e-12. So
+                           they keep balancing: the same updates, every episode of about 500 steps.
+           Each round builds anew, from its own seed, and reverses the order of the contenders.
+
+One torch thread for each process, and niceness 0 for all. The driver, which learns, is a third process beside
+two runners. If fewer than three cores are free, it takes its time from the runners, for ours and for the
+example."""
 
 from __future__ import annotations
 
@@ -48,15 +53,15 @@ DECIMALS = 2
 VPG_OPTIONS: dict[str, Any] = {"num_episodes_per_train_batch": 10, "lr": 0.0005}
 VPG_ENV_RUNNERS: dict[str, Any] = {"num_env_runners": NUM_ENV_RUNNERS, "num_envs_per_env_runner": 1}
 VPG_NETWORK: dict[str, Any] = {"hidden_dim": 64}
-"""Those of rllib/examples/algorithms/vpg_custom_algorithm.py."""
+"""Settings of rllib/examples/algorithms/vpg_custom_algorithm.py."""
 
 OURS_ON_TWO: dict[str, Any] = {"num_episodes_per_train_batch": 64, "num_envs_per_env_runner": 32}
-"""Of the preset's options other on two env runners: a batch that both have enough to do for, an environment an episode."""
+"""Options other than the preset's on two env runners: a batch for both, an environment per episode."""
 
 TIME_GOAL, STEPS_GOAL = "under 2 s", "at least 40 times the example's"
 
 NEXT_TO_NOTHING = 1e-12
-"""Step size of those who balance already."""
+"""Step size of contenders that balance already."""
 
 
 def our_config(num_env_runners: int, **options: Any) -> AlgorithmConfig:
@@ -72,7 +77,7 @@ def vpg_config() -> AlgorithmConfig:
 
 
 def on_cartpole(config: AlgorithmConfig) -> AlgorithmConfig:
-    """Reserve no CPU, so that a machine of any size will do: RLlib would wait for ever. A runner that is lost ends the benchmark."""
+    """Reserve no CPU, so that RLlib never waits for one. A lost runner ends the benchmark."""
     return (
         config.environment(ENV)
         .env_runners(num_cpus_per_env_runner=0)
@@ -110,7 +115,7 @@ def summarize_best(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def teach_to_balance(policy: Callable[[Tensor], Tensor], parameters: Iterator[nn.Parameter]) -> None:
-    """Have a policy push the cart to where pole and cart lean: 500 steps of every episode, for small networks of any shape."""
+    """Make a policy push the cart towards the lean of pole and cart: every episode then has 500 steps."""
     generator = torch.Generator().manual_seed(0)
     scale, gains = torch.tensor([1.0, 1.0, 0.1, 1.0]), torch.tensor([0.1, 0.3, 3.0, 1.0])
     optimizer = torch.optim.Adam(list(parameters), lr=1e-2)
@@ -177,7 +182,7 @@ def steps_per_s(config: AlgorithmConfig, seed: int, seconds: float) -> tuple[flo
 
 
 def measure_steps(num_rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
-    """Return, by stage, a row a round: each contender's steps per second, their ratio, and the returns."""
+    """Return by stage a row for each round: the contenders' steps per second, ratio and returns."""
     rounds: dict[str, list[dict[str, float]]] = {stage: [] for stage in STAGES}
     for number in range(num_rounds):
         for stage, contenders in STAGES.items():
@@ -212,7 +217,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5, help="how many train until solved: 0, 1, ...")
-    parser.add_argument("--peer-seeds", type=int, help="how many of the example's do (default: as many)")
+    parser.add_argument(
+        "--peer-seeds", type=int, help="how many seeds the example trains with (default: as many)"
+    )
     parser.add_argument(
         "--limit-s", type=float, default=30.0, help="seconds of training that a run of ours may take"
     )
@@ -229,10 +236,10 @@ def main() -> None:
     parser.add_argument(
         "--only",
         choices=("ours", "vpg", "steps"),
-        help="do this alone; writes nothing, for only what ran side by side compares",
+        help="do only this; writes nothing, because only runs side by side compare",
     )
     flags = parser.parse_args()
-    os.environ["RAY_worker_niceness"] = "0"  # Ray's own spelling; it starts its processes with it  # noqa: SIM112
+    os.environ["RAY_worker_niceness"] = "0"  # for all of Ray's processes  # noqa: SIM112
     torch.set_num_threads(1)
     contenders = {
         "ours": Contender(train_ours, flags.limit_s, flags.seeds),

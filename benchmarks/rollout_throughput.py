@@ -1,13 +1,14 @@
-"""Environment steps per second of our env runners, against a bare loop that nothing can beat and against RLlib's own env runner.
+"""Environment steps per second of our env runners, of a bare loop (the upper bound) and of RLlib's.
 
 bare loop     64 CartPoles and the Q-network in this process: no Ray, nothing stored, always the greedy action
-one runner    a VectorEnvRunner as a Ray actor; our Collector fetches its answers and drops them, as if learning cost nothing
+one runner    a VectorEnvRunner as a Ray actor; our sampler fetches its answers and drops them
 two runners   the same, two at once
-RLlib         its SingleAgentEnvRunner in this process, with a network of the same size and the same vector environment
+RLlib         its SingleAgentEnvRunner in this process, with the same network size and vector environment
 RLlib, as is  the same with RLlib's own defaults: one environment, its DQN's network
 
-One thread a process. A step is one environment's part of a step of all 64, resets included. Ray gives its workers niceness 15 by default;
-here they have 0, as this process has, so that nobody waits for another for that reason."""
+One thread for each process. A step is one environment's part of a step of all 64, resets included. Ray gives
+its workers niceness 15 by default. Here they have 0, like this process, so that priorities do not decide who
+waits."""
 
 from __future__ import annotations
 
@@ -35,15 +36,18 @@ ENV, NUM_ENVS = "CartPole-v1", 64
 OPTIONS = PRESETS[ENV]
 
 WARM_UP_S = 0.3
-"""Before the clock starts: caches, and answers that were under way since the last round."""
+"""Seconds before the clock starts: they fill caches and use up answers in flight since the last round."""
 
 GOALS = {
     ("one_runner", "bare_loop"): "at least 0.60",
-    ("two_runners", "one_runner"): "at least 1.7, where three cores are free: the driver's and one a runner",
+    (
+        "two_runners",
+        "one_runner",
+    ): "at least 1.7 with three free cores: one for the driver, and one for each runner",
     ("one_runner", "rllib"): "at least 50",
-    ("one_runner", "rllib_as_is"): "none; for those who wonder what they gain",
+    ("one_runner", "rllib_as_is"): "none; for information",
 }
-"""What is divided by what, and what it should come to."""
+"""Which figures are divided, and the goal of each ratio."""
 
 
 class BareLoop:
@@ -53,7 +57,7 @@ class BareLoop:
         self._obs, _ = self._env.reset(seed=0)
 
     def run(self, seconds: float) -> int:
-        """Return how many steps it took."""
+        """Return the number of steps taken."""
         ends = time.perf_counter() + seconds
         obs, num_steps = self._obs, 0
         with torch.inference_mode():
@@ -77,7 +81,7 @@ class RemoteRunners:
         assert niceness == [os.nice(0)] * num_env_runners, f"niceness of the runners is {niceness}"
 
     def run(self, seconds: float) -> int:
-        """Return how many steps came."""
+        """Return the number of steps received."""
         ends = time.perf_counter() + seconds
         num_rollouts = 0
         while time.perf_counter() < ends:
@@ -98,14 +102,14 @@ class RLlibRunner:
         self.module = self._runner.module
 
     def run(self, seconds: float) -> int:
-        """Return how many steps it took."""
+        """Return the number of steps taken."""
         ends = time.perf_counter() + seconds
         num_steps = 0
         while time.perf_counter() < ends:
             episodes = self._runner.sample(num_timesteps=self._num_timesteps)
             num_steps += sum(
                 len(episode) + episode.is_done for episode in episodes
-            )  # a reset follows each that is done
+            )  # a reset follows each end
         return num_steps
 
     def stop(self) -> None:
@@ -132,7 +136,7 @@ def peer_config() -> PeerConfig:
 
 
 def our_config(num_env_runners: int, rollout_fragment_length: int) -> DQNConfig:
-    """Return the preset's, but for 64 environments. Its actors reserve no CPU: those that are not being measured do nothing."""
+    """Return the preset's configuration with 64 environments; its actors reserve no CPU."""
     return (
         DQNConfig()
         .environment(ENV)
@@ -160,7 +164,7 @@ def steps_per_s(run: Callable[[float], int], seconds: float) -> float:
 
 
 def measure(flags: argparse.Namespace) -> list[dict[str, float]]:
-    """Return the steps per second of each contender, a round a row; each round in the reverse order of the one before."""
+    """Return each contender's steps per second, a row for each round; every round reverses the order."""
     length = flags.rollout_fragment_length
     local, rllib = (
         VectorEnvRunner(config=our_config(0, length)),
@@ -203,7 +207,7 @@ def main() -> None:
         "--rollout-fragment-length", type=int, default=128, help="steps of each environment per request"
     )
     flags = parser.parse_args()
-    os.environ["RAY_worker_niceness"] = "0"  # Ray's own spelling; it starts its processes with it  # noqa: SIM112
+    os.environ["RAY_worker_niceness"] = "0"  # for all of Ray's processes  # noqa: SIM112
     torch.set_num_threads(1)
     with connected("local"):
         rows = measure(flags)

@@ -1,12 +1,12 @@
-"""From one env runner to as many as fit on this machine, then 1,000 that are emulated, and the head of a search with up to 200 trials.
+"""Measure 1 to 32 real env runners, up to 1,000 emulated ones, and the head of a search of 200 trials.
 
-runners    real env runners, each a Ray actor whose environments sleep: throughput and waiting of DQN and REINFORCE
-emulated   the same driver, learner, calls and object store, with up to 1,000 runners that are coroutines of four actors
-parts      bytes and seconds of what crosses a process or a node's border: columns, weights; and of an update by its batch size
+runners    real env runners, Ray actors whose environments sleep: throughput and waiting
+emulated   the same driver, learner and object store; runners are coroutines in four actors
+parts      bytes and seconds of columns and weights, and of an update by its batch size
 trials     the head of a search whose trials do nothing: what a report costs, and saving the search's state
 
-Each part adds its points to benchmarks/results/scaling.json. `python benchmarks/scaling_predict.py` fits a model to some of them and holds
-it against the others; docs/scaling.md says what came of it."""
+Each part adds its points to benchmarks/results/scaling.json. `python benchmarks/scaling_predict.py` fits a
+model to some of them and compares it with the others. docs/scaling.md reports the results."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from side_by_side import RESULTS, circumstances
 
 PATH = RESULTS / "scaling.json"
 WARM_UP_S = 2.0
-"""Before the clock starts: the replay's first steps, and answers that were under way under other settings."""
+"""Seconds before the clock starts: the replay's first steps, and answers requested under other settings."""
 NUM_EMULATORS = 4
 WORKER_NICENESS = 5
-"""The driver, which would have a machine of its own, comes first; Ray's default, 15, would leave the runners what anything else leaves."""
+"""Niceness of the runners. The driver, which would have its own machine, comes first. Ray's default is 15."""
 
 DQN_SETTINGS: list[dict[str, Any]] = [
     {"num_envs": 64, "length": 16, "step_s": 0.02, "training_intensity": 1.0},
@@ -36,7 +36,7 @@ DQN_SETTINGS: list[dict[str, Any]] = [
     {"num_envs": 64, "length": 4, "step_s": 0.02, "training_intensity": 1.0},
     {"num_envs": 64, "length": 1, "step_s": 0.02, "training_intensity": 1.0},
 ]
-"""What runs on real runners; `length` is rollout_fragment_length, `step_s` what a step of a runner's environments sleeps."""
+"""Settings of real runners; `length` is rollout_fragment_length, `step_s` the seconds that a step sleeps."""
 EMULATED_DQN_SETTINGS: list[dict[str, Any]] = [
     {"num_envs": 64, "length": 16, "step_s": 0.02, "training_intensity": 1.0},
     {"num_envs": 64, "length": 16, "step_s": 0.2, "training_intensity": 0.25},
@@ -48,7 +48,7 @@ EMULATED_REINFORCE_SETTING: dict[str, Any] = {"num_envs": 16, "step_s": 0.005, "
 
 
 def runners(number: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Yield the points of so many real runners."""
+    """Yield the points of each number of real runners."""
     import scaling_runners as world
 
     algo = world.build("dqn", number, 64)
@@ -72,7 +72,7 @@ def runners(number: int, seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def emulated(number: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Yield the points of so many emulated runners."""
+    """Yield the points of each number of emulated runners."""
     import ray
     import scaling_runners as world
 
@@ -114,7 +114,7 @@ def point(
 
 
 def record(part: str, points: list[dict[str, Any]]) -> None:
-    """Add the points to the file; those of the same algorithm, kind, size and setting are replaced."""
+    """Add the points to the file; they replace those of the same algorithm, kind, size and setting."""
     found = json.loads(PATH.read_text()) if PATH.exists() else {}
     drop = {_key(one) for one in points}
     kept = [one for one in found.get(part, {}).get("points", []) if _key(one) not in drop]
@@ -144,11 +144,11 @@ def main() -> None:
     torch.set_num_threads(1)
     signal.signal(
         signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # so that Ray is stopped in order
+    )  # Ray is then stopped in order
     os.environ |= {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": os.urandom(16).hex(),
-    }  # before Ray is imported: nobody else may join
+    }  # set before Ray is imported: no other process may join
     os.environ["RAY_worker_niceness"] = str(WORKER_NICENESS)  # Ray's own spelling  # noqa: SIM112
     if flags.part == "trials":
         import scaling_trials
@@ -173,8 +173,8 @@ def main() -> None:
 
 @contextmanager
 def cluster(two_nodes: bool) -> Iterator[None]:
-    """Have a Ray of our own that counts 64 CPUs, however many there are; on demand with a second node beside it."""
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # Ray's coming default; unset, it warns about it
+    """Start a Ray that counts 64 CPUs, whatever the machine has; if asked for, with a second node."""
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # Ray's coming default; Ray warns if it is unset
     import ray
     from ray.cluster_utils import Cluster
 

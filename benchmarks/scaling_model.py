@@ -1,10 +1,10 @@
-"""How training and search grow, as pure functions: what each party spends on what, and who is waited for.
+"""A model of how training and search grow, as pure functions: what each part costs, and who waits for whom.
 
-DQN        runners play one request while another waits; the driver takes all answers that are there, asks anew, and learns from them
-REINFORCE  all play their share of a batch, the policy learns from it; then the value network learns while all play the next
+DQN        a runner plays one request while another waits; the driver takes all answers and learns from them
+REINFORCE  all play their share of a batch; the value network learns while they play the next batch
 search     one thread takes a trial's report, runs callbacks, and saves the search's state
 
-Costs are in seconds; benchmarks/scaling.py measures what they are fitted to."""
+Costs are in seconds. They are fitted to the points that benchmarks/scaling.py measures."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ import numpy as np
 from scipy.optimize import nnls
 
 BLOCK_STEPS = 16
-"""Whole episodes are gathered in blocks of so many steps (`EPISODE_BLOCK_STEPS`)."""
+"""Steps of a block, in which whole episodes are gathered (`EPISODE_BLOCK_STEPS`)."""
 JITTER = 0.03
-"""Share by which a runner's rollouts are longer or shorter."""
+"""Share by which the duration of a runner's rollouts varies."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What the parties spend. The driver and a learner in its process are one thread; a remote learner is waited for, which is the same."""
+    """Costs of DQN. Driver and learner take turns, also if the learner is remote."""
 
     policy_s: float
-    """A runner: choosing actions and keeping the books, per step of its environments together."""
+    """Runner: choosing actions and bookkeeping, per joint step of its environments."""
     hand_over_s: float
-    """A runner: from the end of a rollout to the start of the next one that it was asked for already."""
+    """Runner: from the end of a rollout to the start of the next one, already requested."""
     step_s: float
-    """The driver: a training step, whatever came."""
+    """Driver: a training step, whatever it brings."""
     answer_s: float
-    """The driver: taking an answer and asking anew."""
+    """Driver: taking an answer and sending a new request."""
     runner_s: float
-    """The driver: looking at a runner, per training step."""
+    """Driver: checking a runner, per training step."""
     pair_s: float
-    """The driver: the same, for the square of their number."""
+    """Driver: the same, per square of the number of runners."""
     iteration_s: float
-    """The driver: RLlib's, between iterations."""
+    """Driver: RLlib's work between iterations."""
     learn_s: float
     """The learner: a call."""
     fetch_s: float
-    """The learner: getting a rollout out of the object store, and into the replay."""
+    """Learner: moving a rollout from the object store into the replay."""
     env_step_s: float
-    """The learner: an env step of it."""
+    """Learner: an env step of a rollout."""
     update_s: float
     """The learner: an update."""
 
@@ -60,7 +60,7 @@ class Setting:
     length: int
     """`rollout_fragment_length`."""
     env_s: float
-    """A step of a runner's environments together."""
+    """Seconds of a joint step of a runner's environments."""
     updates_per_env_step: float
     """`training_intensity` over the batch size."""
     in_flight: int = 2
@@ -75,7 +75,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What comes of it, per second of all that passes."""
+    """The result; rates are per second of elapsed time."""
 
     env_steps_per_s: float
     updates_per_s: float
@@ -84,17 +84,17 @@ class Prediction:
     learner_idle_share: float
     runners_idle_share: float
     driver_share: float
-    """Of its time that the driver spends on its own work, RLlib's included."""
+    """Share of time that the driver spends on its own work, RLlib's included."""
     weights_lag: float
 
 
 def play_s(costs: Costs, setting: Setting) -> float:
-    """Return how long a runner plays for a rollout."""
+    """Return the seconds that a runner plays for a rollout."""
     return setting.length * (setting.env_s + costs.policy_s)
 
 
 def driver_s(costs: Costs, num_runners: int, num_answers: float) -> float:
-    """Return the driver's own work in a training step with so many answers."""
+    """Return the driver's own work in a training step with this many answers."""
     return (
         costs.step_s
         + costs.answer_s * num_answers
@@ -104,7 +104,7 @@ def driver_s(costs: Costs, num_runners: int, num_answers: float) -> float:
 
 
 def learner_s(costs: Costs, num_rollouts: float, num_env_steps: float, num_updates: float) -> float:
-    """Return how long a call of the learner takes."""
+    """Return the seconds of a call of the learner."""
     return (
         costs.learn_s
         + costs.fetch_s * num_rollouts
@@ -114,9 +114,9 @@ def learner_s(costs: Costs, num_rollouts: float, num_env_steps: float, num_updat
 
 
 def ceilings(costs: Costs, setting: Setting) -> dict[str, float]:
-    """Return env steps/s that each party could do if nobody else took time; no run is faster than the lowest.
+    """Return the env steps/s of each part if no other part took time; no run is faster than the lowest.
 
-    Driver and learner are at their best where every answer that can wait does: `in_flight` of every runner.
+    Driver and learner are fastest when `in_flight` answers of every runner wait.
     """
     answers = setting.num_runners * setting.in_flight
     env_steps = answers * setting.rollout_env_steps
@@ -134,15 +134,15 @@ def ceilings(costs: Costs, setting: Setting) -> dict[str, float]:
 
 
 def simulate(costs: Costs, setting: Setting, num_training_steps: int = 400) -> Prediction:
-    """Return what DQN does, event by event: who is ready when, and with which weights. The first quarter is not counted.
+    """Simulate DQN event by event, with the age of the weights; the first quarter is not counted.
 
-    All runners begin together, as they do when they are first asked; what they play takes JITTER more or less, so they drift apart.
+    All runners begin together, as at the first request. Their rollouts vary by JITTER, so they drift apart.
     """
     rng = np.random.default_rng(0)
     play, steps = play_s(costs, setting), setting.rollout_env_steps
-    heap: list[tuple[float, int]] = []  # (when the answer is there, whose)
-    free_at = [0.0] * setting.num_runners  # when the runner has played all that it was asked for
-    versions: list[deque[int]] = [deque() for _ in free_at]  # of the weights, per request under way
+    heap: list[tuple[float, int]] = []  # (time of the answer, runner)
+    free_at = [0.0] * setting.num_runners  # time when the runner has played all its requests
+    versions: list[deque[int]] = [deque() for _ in free_at]  # of the weights, per request in flight
     idle = 0.0
 
     def ask(runner: int, now: float, version: int) -> None:
@@ -200,27 +200,27 @@ def simulate(costs: Costs, setting: Setting, num_training_steps: int = 400) -> P
 
 @dataclass(frozen=True)
 class BatchCosts:
-    """What REINFORCE's parties spend on a batch."""
+    """Costs of a batch of REINFORCE."""
 
     policy_s: float
     hand_over_s: float
-    """From asking until a runner begins, and from its end until it is heard."""
+    """From a request until a runner begins, and from its end until its answer arrives."""
     step_s: float
     answer_s: float
-    """The driver: a share, asked and answered."""
+    """Driver: a share, requested and answered."""
     pair_s: float
-    """The driver: per square of the number of runners."""
+    """Driver: per square of the number of runners."""
     fetch_s: float
     """The learner: per share."""
     env_step_s: float
-    """The learner, while runners wait: per env step of the policy's update."""
+    """Learner, while runners wait: per env step of the policy's update."""
     fit_env_step_s: float
-    """The learner, while they play: per env step of the value network's updates."""
+    """Learner, while runners play: per env step of the value network's updates."""
 
 
 @dataclass(frozen=True)
 class BatchSetting:
-    """What is run: batches of whole episodes, all of one length."""
+    """Setting of REINFORCE: batches of whole episodes of equal length."""
 
     num_runners: int
     num_envs: int
@@ -231,14 +231,14 @@ class BatchSetting:
 
 
 def batch_play_s(costs: BatchCosts, setting: BatchSetting) -> float:
-    """Return how long the largest share takes: its episodes in rounds, a resetting step between them, in whole blocks."""
+    """Return the seconds of the largest share: rounds of episodes and resets, in whole blocks."""
     share = math.ceil(setting.num_episodes / setting.num_runners)
     steps = math.ceil(share / setting.num_envs) * (setting.episode_steps + 1) - 1
     return math.ceil(steps / BLOCK_STEPS) * BLOCK_STEPS * (setting.env_s + costs.policy_s)
 
 
 def batch_rate(costs: BatchCosts, setting: BatchSetting) -> dict[str, float]:
-    """Return REINFORCE's env steps/s, and the shares of its time that learner and runners wait."""
+    """Return REINFORCE's env steps/s, and the shares of time that learner and runners wait."""
     play, shares = batch_play_s(costs, setting), min(setting.num_runners, setting.num_episodes)
     env_steps = setting.num_episodes * setting.episode_steps
     update = costs.fetch_s * shares + costs.env_step_s * env_steps
@@ -256,16 +256,16 @@ def batch_rate(costs: BatchCosts, setting: BatchSetting) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class HeadCosts:
-    """What the head of a search spends."""
+    """Costs of the head of a search."""
 
     report_s: float
     """Per report: the result, the checkpoint, callbacks."""
     save_s: float
-    """Saving the search's state, however small."""
+    """Saving the search's state: the constant part."""
     save_trial_s: float
     """The same, per trial."""
     keep_s: float
-    """Reading it back for the copy, however small."""
+    """Reading it back for the copy: the constant part."""
     keep_trial_s: float
     """The same, per trial."""
 
@@ -273,16 +273,16 @@ class HeadCosts:
 def head_share(
     costs: HeadCosts, num_trials: int, reports_per_s: float, saves_per_s: float, keeps_per_s: float
 ) -> float:
-    """Return how much of its time the head of a search works; what comes out above 1 can't be had."""
+    """Return the share of time that the head of a search works; a value above 1 is impossible to reach."""
     saving = saves_per_s * (costs.save_s + costs.save_trial_s * num_trials)
     keeping = keeps_per_s * (costs.keep_s + costs.keep_trial_s * num_trials)
     return reports_per_s * costs.report_s + saving + keeping
 
 
 def fit(rows: Sequence[Mapping[str, float]], spent: str, per: Mapping[str, str]) -> dict[str, float]:
-    """Return the non-negative costs, by name, whose sums come nearest to what every row `spent`, by share of it.
+    """Return non-negative costs by name, whose sums have the least relative error to what the rows `spent`.
 
-    `per` says of which amount of a row each cost is one: {"fetch_s": "rollouts"} is a cost per rollout.
+    `per` names the amount that each cost multiplies: {"fetch_s": "rollouts"} is a cost per rollout.
     """
     amounts = np.array([[row[amount] for amount in per.values()] for row in rows], float)
     total = np.array([row[spent] for row in rows], float)

@@ -1,6 +1,7 @@
-"""What crosses borders, and what it takes: columns to the learner, weights to the runners, an update by its batch size.
+"""Bytes and seconds of columns to the learner, weights to the runners, and an update by its batch size.
 
-The second node is another raylet with an object store of its own on this machine: Ray's own way between nodes, without a network's."""
+The second node is another raylet on this machine, with its own object store: Ray's transfer without a
+network."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ class Store:
 
 
 def measure() -> list[dict[str, Any]]:
-    """Return a row per part; Ray is up."""
+    """Return a row for each part; Ray must be running."""
     serialize = ray._private.worker.global_worker.get_serialization_context().serialize
     rows: list[dict[str, Any]] = []
 

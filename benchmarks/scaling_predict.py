@@ -1,6 +1,6 @@
-"""Fits the model of scaling_model.py to some of the points in results/scaling.json, holds it against the others, predicts, and draws.
+"""Fit scaling_model.py to some points of results/scaling.json, check the others, predict, and draw.
 
-No point is measured here. The fit sees FITTED numbers of runners and trials; all others were left out of it."""
+No point is measured here. The fit uses the FITTED numbers of runners and trials, and no others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREDICTED = ((8.0, 16), (1.0, 16), (1.0, 64), (0.125, 64))
 """`training_intensity` and `rollout_fragment_length`."""
 RUNNERS_BUSY = 0.1
 FULL = 0.85
-"""Where both cores of this machine are as busy as that, they are the limit, and the point says nothing of a cluster."""
+"""Load of both cores above which this machine is the limit; such a point says nothing about a cluster."""
 REPORT_PERIODS_S, SAVE_PERIODS_S = (50.0, 10.0), (1.0, 10.0)
 """Seconds between a trial's reports, and between saves of the search's state (TUNE_GLOBAL_CHECKPOINT_S)."""
 BATCH_SIZE, EPISODE_STEPS = 128, 100
@@ -30,7 +30,7 @@ Point = dict[str, Any]
 
 
 def is_fitted(point: Point) -> bool:
-    """Return whether the fit sees a point of env runners."""
+    """Return whether the fit uses a point of env runners."""
     return point["num_runners"] in FITTED[point["kind"]] and point["cpu_share"] < FULL
 
 
@@ -41,9 +41,10 @@ def dqn_setting(point: Point) -> model.Setting:
 
 
 def fit_dqn(points: list[Point], env_step_s: float) -> dict[str, model.Costs]:
-    """Return the costs where runners are real, and where they are emulated: the runner's own differ.
+    """Return the costs with real runners, and with emulated ones; the runner's own costs differ.
 
-    An env step in the replay was measured alone: among whole runs it can't be told from updates, of which there are so many per env step.
+    The cost of an env step in the replay was measured alone. Whole runs can't separate it from updates,
+    because the number of updates per env step is fixed.
     """
     rows = [point | {"step_runners": point["training_steps"] * point["num_runners"],
                      "step_pairs": point["training_steps"] * point["num_runners"] ** 2} for point in points]  # fmt: skip
@@ -68,7 +69,7 @@ def fit_dqn(points: list[Point], env_step_s: float) -> dict[str, model.Costs]:
 
 
 def check_dqn(points: list[Point], costs: dict[str, model.Costs]) -> list[Point]:
-    """Return every point with what the model says of it."""
+    """Return every point with the model's prediction."""
     checked = []
     for point in points:
         said = model.simulate(costs[point["kind"]], dqn_setting(point))
@@ -130,7 +131,7 @@ def batch_setting(point: Point) -> model.BatchSetting:
 
 
 def check_reinforce(points: list[Point], costs: model.BatchCosts) -> list[Point]:
-    """Return every point with what the model says of it."""
+    """Return every point with the model's prediction."""
     checked = []
     for point in points:
         said = model.batch_rate(costs, batch_setting(point))
@@ -155,7 +156,7 @@ def fit_head(points: list[Point]) -> model.HeadCosts:
 
 
 def check_head(points: list[Point], costs: model.HeadCosts) -> list[Point]:
-    """Return every search with what the model says of its head's work, given how often its state was saved and kept."""
+    """Return every search with the model's work of its head, given the number of saves and copies."""
     checked = []
     for point in points:
         said = model.head_share(
@@ -170,7 +171,7 @@ def check_head(points: list[Point], costs: model.HeadCosts) -> list[Point]:
 
 
 def choosing(points: list[Point]) -> list[Point]:
-    """Return what asha's choice of the next trial takes per report: a part that stays, and one by the square of the trials."""
+    """Return the seconds of asha's choice per report: a constant part and a quadratic one."""
     rows = [point | {"pairs": point["num_reports"] * point["num_trials"] ** 2} for point in points]
     seen = [row for row in rows if row["num_trials"] in FITTED["trials"]]
     costs = model.fit(seen, "choose_s", {"report_s": "num_reports", "pair_s": "pairs"})
@@ -186,7 +187,7 @@ def choosing(points: list[Point]) -> list[Point]:
 
 
 def predict_dqn(costs: model.Costs, parts: dict[str, float]) -> list[Point]:
-    """Return what 10, 100 and 1,000 runners come to, each on the simulator that was measured, and who is waited for."""
+    """Return the throughput and waiting of 10, 100 and 1,000 runners, on the measured simulator."""
     step_bytes = parts["of it arrays, 4 numbers, 16 x 64"]
     rollout_bytes = (parts["bytes per env step, 4 numbers, 16 x 64"] - step_bytes) * 16 * 64
     predicted = []
@@ -217,12 +218,12 @@ def predict_dqn(costs: model.Costs, parts: dict[str, float]) -> list[Point]:
 
 
 def predict_head(costs: model.HeadCosts) -> list[Point]:
-    """Return what the head of a search of 10, 100 and 1,000 trials at a time is asked for, at a report every REPORT_PERIODS_S."""
+    """Return the work of a search's head with 10, 100 and 1,000 trials, for each of REPORT_PERIODS_S."""
     predicted = []
     for number in (10, 100, 1000):
         for period_s in REPORT_PERIODS_S:
             for save_period_s in SAVE_PERIODS_S:
-                forced_per_s = 1 / period_s  # once the same trial has checkpointed twice since the last save
+                forced_per_s = 1 / period_s  # if the same trial has checkpointed twice since the last save
                 share = model.head_share(
                     costs, number, number / period_s, 1 / save_period_s + forced_per_s, 1.0
                 )
@@ -237,7 +238,7 @@ def predict_head(costs: model.HeadCosts) -> list[Point]:
 def draw(
     checked: list[Point], costs: dict[str, model.Costs], head: list[Point], head_costs: model.HeadCosts
 ) -> None:
-    """Draw measured points, filled where the fit saw them, over the model's lines."""
+    """Draw measured points over the model's lines; points that the fit used are filled."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,7 +1,8 @@
-"""What benchmarks/scaling.py measures: our algorithms on simulators that sleep, on runners that are real or emulated, with a meter inside.
+"""Our algorithms with a meter inside, on simulators that sleep and on real or emulated runners.
 
-A step of the simulator takes a time and hardly any processor, as if it ran on another machine. A real runner is a Ray actor of its own; an
-emulated one is a coroutine, hundreds of which share an actor: the driver, the learner, Ray's calls and its object store stay real."""
+benchmarks/scaling.py measures them. A step of the simulator takes time and hardly any processor, as if it ran
+on another machine. A real runner is a Ray actor of its own. An emulated one is a coroutine, and hundreds of
+them share an actor. The driver, the learner, Ray's calls and its object store stay real."""
 
 from __future__ import annotations
 
@@ -36,9 +37,9 @@ OPTIONS = PRESETS[ENV]
 
 
 class Simulator(VectorEnv[Any, Any, Any]):
-    """Environments of CartPole's spaces; a step sleeps, and every episode is of EPISODE_STEPS."""
+    """Environments with CartPole's spaces; a step sleeps, and every episode has EPISODE_STEPS steps."""
 
-    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}  # as Gymnasium has it  # noqa: RUF012
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}  # as in Gymnasium  # noqa: RUF012
 
     def __init__(self, like: VectorEnv[Any, Any, Any]) -> None:
         self.num_envs, self.step_s = like.num_envs, 0.0
@@ -64,7 +65,7 @@ class Simulator(VectorEnv[Any, Any, Any]):
 
 
 class SimulatorRunner(VectorEnvRunner):
-    """Our env runner on simulators; how long its rollouts are, and their steps, can be changed while it lives."""
+    """Our env runner on simulators; the length of its rollouts and the time of a step can be changed."""
 
     length, step_s = 16, 0.02
 
@@ -85,7 +86,7 @@ class SimulatorRunner(VectorEnvRunner):
 
 @ray.remote(num_cpus=0, max_concurrency=4000)
 class Emulator:
-    """Answers for many runners at once: each plays one request after the other, and only sleeps."""
+    """Answers for many runners at once; each only sleeps, for one request after the other."""
 
     def __init__(self) -> None:
         self._locks: dict[int, asyncio.Lock] = {}
@@ -126,7 +127,7 @@ class Emulator:
 def made_up_batch(
     num_steps: int, num_envs: int, whole_episodes: bool = False, obs_size: int = 4
 ) -> RolloutBatch:
-    """Return a batch of the sizes that a runner's have."""
+    """Return a batch of the same size as a runner's."""
     shape = num_steps, num_envs
     terminated, dropped, truncated, valid = (np.full(shape, value) for value in (False, False, False, True))
     if whole_episodes:
@@ -139,7 +140,7 @@ def made_up_batch(
 
 
 class EmulatedRunner:
-    """What the actor manager takes for a runner's actor."""
+    """Stands in for a runner's actor in the actor manager."""
 
     def __init__(self, emulator: Any, index: int) -> None:
         self._emulator, self._index = emulator, index
@@ -151,7 +152,7 @@ class EmulatedRunner:
 
 
 def emulate(algo: Any, num_runners: int, emulators: list[Any], first: int) -> None:
-    """Have the algorithm ask emulated runners from now on, of numbers from `first` on: new ones, which nobody has asked for anything."""
+    """Make the algorithm ask emulated runners from now on: new ones, with numbers from `first` on."""
     actors = [
         EmulatedRunner(emulators[index % len(emulators)], first + index) for index in range(num_runners)
     ]
@@ -165,7 +166,7 @@ def emulate(algo: Any, num_runners: int, emulators: list[Any], first: int) -> No
 
 
 class Meter:
-    """Adds up where the algorithm's thread spends its time. Stands in for the pool's `ray`, whose `wait` it times."""
+    """Sums up where the algorithm's thread spends its time; stands in for the pool's `ray` to time `wait`."""
 
     def __init__(self) -> None:
         self.sums: Counter[str] = Counter()
@@ -257,7 +258,7 @@ def set_intensity(algo: Any, training_intensity: float) -> None:
 
 
 def measure(algo: Any, seconds: float, warm_up_s: float) -> dict[str, float]:
-    """Train for so long, after a warm-up, and return what came of it; rates are per second of all that passed."""
+    """Train for some seconds after a warm-up and return the figures; rates are per second of elapsed time."""
     _train(algo, warm_up_s)
     METER.sums.clear()
     all_before, own_before = cpu_s()
@@ -302,7 +303,7 @@ def _train(algo: Any, seconds: float) -> tuple[float, int]:
 
 
 def cpu_s() -> tuple[float, float]:
-    """Return how many seconds this machine's processors have worked, for whomever, and for this process and all that came of it."""
+    """Return the seconds of processor time: of the whole machine, and of this process and its descendants."""
     user, nice, system = Path("/proc/stat").read_text().split()[1:4]
     children: dict[int, list[int]] = {}
     ticks: dict[int, int] = {}

@@ -1,7 +1,7 @@
-"""The head of a search whose trials do nothing: our Tuner with all its callbacks, on actors that answer at once.
+"""The head of a search whose trials do nothing: our Tuner with all its callbacks.
 
-What is counted is processor time of the one thread in which Tune and its callbacks work: the trials' own work, on the same machine, is not
-in it. A report is a result, its checkpoint and its files."""
+It counts processor time of the one thread in which Tune and its callbacks work. The trials' own work on the
+same machine is not included. A report is a result, its checkpoint and its files."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from workflows.experiment.ray_cluster import connected
 
 NUM_REPORTS = 4
 SLOTS, SLOTS_OF, MORE_SLOTS = 4, 100, (2, 8, 16)
-"""Trials at a time; and other numbers of them, of so many trials."""
+"""Trials at a time; other numbers of them, and the number of trials for those."""
 
 
 class Stopwatch:
-    """Adds up the processor time of the thread in some functions, those that they call included."""
+    """Sums up the thread's processor time in some functions, including the functions that they call."""
 
     def __init__(self) -> None:
         self.sums: Counter[str] = Counter()
@@ -53,7 +53,7 @@ class Stopwatch:
 
 
 def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[str, Any]:
-    """Run a search; return what its head spent."""
+    """Run a search; return the costs of its head."""
     from ray.tune.execution.tune_controller import TuneController
 
     from workflows.experiment.schedulers import ASHA
@@ -90,7 +90,7 @@ def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[
 
 
 def measure(numbers: list[int]) -> Iterator[dict[str, Any]]:
-    """Yield a point per search."""
+    """Yield a point for each search."""
     data = mnist.load("mnist-10k")
     with connected("local"):
         from ray import cloudpickle

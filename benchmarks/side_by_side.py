@@ -1,4 +1,4 @@
-"""Two alternatives measured in turn, A B B A, …: machines drift, so only a ratio taken side by side counts. Every benchmark uses it."""
+"""Measure two alternatives in turn, A B B A, …: machines drift, so only such a ratio counts."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def side_by_side(
     higher_is_better: bool,
     notes: dict[str, Any],
 ) -> None:
-    """Measure both `rounds` times, print the medians and the median ratio with its spread, and write benchmarks/results/<script>.json.
+    """Measure both `rounds` times, print medians and ratio, and write benchmarks/results/<script>.json.
 
-    `ours` and `peer` run once and return their figure in `unit`; the first call of each is a warm-up and is not counted. The ratio says how
-    many times better ours is.
+    `ours` and `peer` run once and return their figure in `unit`. The first call of each is a warm-up and
+    is not counted. The ratio says how many times better ours is.
     """
     ours(), peer()
     rows = []
@@ -64,7 +64,7 @@ def spread(name: str, figures: list[float]) -> dict[str, float]:
 
 
 def write(record: dict[str, Any], *packages: str) -> None:
-    """Write benchmarks/results/<script>.json, with the circumstances and the versions of `packages` too, and say where it lies."""
+    """Write benchmarks/results/<script>.json, with circumstances and versions; print its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / (Path(sys.argv[0]).stem + ".json")
     path.write_text(
@@ -75,7 +75,7 @@ def write(record: dict[str, Any], *packages: str) -> None:
 
 
 def circumstances(*packages: str) -> dict[str, Any]:
-    """Return what a figure is worth nothing without: command, versions, hardware, date."""
+    """Return the circumstances of a figure: command, versions, hardware, date."""
     names = ("torch", "ray", "numpy", *packages)
     return {
         "command": "python " + " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),

@@ -1,6 +1,7 @@
-"""Training against the clock until CartPole-v1 is solved: 20 greedy episodes, never seen before, average 475. One rule for all.
+"""Time the training until 20 greedy CartPole-v1 episodes on new seeds average 475. One rule for all.
 
-The clock stands still while those episodes are played, and while anything is built. Used by the benchmarks named *_time_to_solve."""
+The clock stops while those episodes are played, and while anything is built. The benchmarks *_time_to_solve
+use it."""
 
 from __future__ import annotations
 
@@ -30,18 +31,18 @@ SOLVED, NUM_EPISODES, WARM_UP_STEPS = 475.0, 20, 2000
 
 
 class Judge:
-    """Holds the clock, and says when training stops."""
+    """Keeps the clock, and decides when training stops."""
 
     def __init__(self, seed: int, limit_s: float, max_env_steps: float = float("inf")) -> None:
         self._rng = np.random.default_rng(
             np.random.SeedSequence(seed, spawn_key=(475,))
-        )  # nobody trains with these seeds
+        )  # no training uses these seeds
         self._limit_s, self._max_env_steps = limit_s, max_env_steps
         self._since = 0.0
         self.seconds, self.env_steps, self.greedy_return, self.solved = 0.0, 0, 0.0, False
         self.best_greedy_return = self.best_training_return = 0.0
         self.notes: dict[str, float] = {}
-        """What the record of the run says besides."""
+        """Further entries of the run's record."""
 
     def start(self) -> None:
         self._since = time.perf_counter()
@@ -63,7 +64,7 @@ class Contender:
     train: Callable[[int, Judge], None]
     """Trains from a seed until the judge stops it."""
     limit_s: float
-    """Seconds of training that a run may take, and counts as if it is not done by then."""
+    """Largest number of seconds of training; an unsolved run counts as this."""
     num_seeds: int
     """It trains from 0, 1, ..."""
 
@@ -83,8 +84,8 @@ def greedy_return(act: Act, seed: int) -> float:
 
 @contextmanager
 def built(config: AlgorithmConfig) -> Iterator[Algorithm]:
-    """Build the algorithm; stop it at the end, and remove what it has written."""
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it advises against its own default
+    """Build the algorithm; at the end stop it and remove its files."""
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # RLlib warns about its own default
     algo = config.build_algo()
     try:
         yield algo
@@ -94,7 +95,7 @@ def built(config: AlgorithmConfig) -> Iterator[Algorithm]:
 
 
 def train_on_rllib(config: AlgorithmConfig, seed: int, judge: Judge, check_period: int) -> None:
-    """Train with the learner in this process; an iteration is about `check_period` steps, for everybody."""
+    """Train with the learner in this process; an iteration has about `check_period` steps."""
     config.learners(num_learners=0).debugging(seed=seed).reporting(
         min_sample_timesteps_per_iteration=check_period
     )
@@ -123,7 +124,7 @@ def train_on_rllib(config: AlgorithmConfig, seed: int, judge: Judge, check_perio
 
 
 def time_to_solve(contenders: dict[str, Contender], decimals: int = 1) -> dict[str, list[dict[str, Any]]]:
-    """Return what came of each contender's runs. They train in turn, a seed of each before the next one, and unmeasured beforehand."""
+    """Return each contender's runs: all train with a seed before the next; the first is not measured."""
     for contender in contenders.values():
         contender.train(
             contender.num_seeds, Judge(contender.num_seeds, contender.limit_s, max_env_steps=WARM_UP_STEPS)
@@ -158,7 +159,7 @@ def _run(name: str, contender: Contender, seed: int, decimals: int) -> dict[str,
 def summarize(
     contenders: dict[str, Contender], runs: dict[str, list[dict[str, Any]]], decimals: int = 1
 ) -> dict[str, Any]:
-    """Print each contender's median and how many times ours it is; return the medians, these ratios and how many seeds were solved."""
+    """Print each contender's median and ratio to ours; return these and the numbers of solved seeds."""
     medians = {name: statistics.median([row["seconds"] for row in rows]) for name, rows in runs.items()}
     for name, rows in runs.items():
         times = ", ".join(f"{row['seconds']:.{decimals}f}" + "*" * (not row["solved"]) for row in rows)

@@ -1,6 +1,6 @@
-"""What the search itself costs: 20 trials of one second each on two slots, ideally ten seconds.
+"""The overhead of a search: 20 trials of one second each on two slots, ideally ten seconds.
 
-The peer is Tune's default, a process a trial."""
+The peer is Tune's default, a new process for each trial."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUM_TRIALS, SLOTS = 20, 2
 
 
 def seconds(data: mnist.MNIST, reuse_actors: bool) -> float:
-    """Return how long the search takes, from `fit()` to its end; Ray is up already."""
+    """Return the seconds of the search, from `fit()` to its end; Ray is running already."""
     with tempfile.TemporaryDirectory() as folder:
         flags = search.SearchFlags(
             num_samples=NUM_TRIALS, max_updates=1, updates_per_report=1, scheduler="fifo", storage_path=folder

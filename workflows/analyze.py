@@ -1,11 +1,17 @@
-"""Tables, figures and one page of any run: `python workflows/analyze.py RUN_DIR`, while it goes on, after it ended or was killed.
-run folder(s) --> pandas --> trials.csv, history.csv, best.json, samples/, figures/, report.html; of several runs a comparison, too"""
+"""Tables, figures and one page of any run, in whatever state it is: `python workflows/analyze.py RUN_DIR`.
+
+    run folder(s) --> pandas --> trials.csv, history.csv, best.json, samples/, figures/, report.html
+                             --> of several runs: comparison.csv, comparison.html
+
+Nothing is run, and Ray need not be installed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,83 +27,77 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnalyzeFlags:
-    """Write tables, figures and a page to read, of runs of any workflow. Nothing is run, and Ray need not be there."""
+    """Write tables, figures and a page to read, of runs of any workflow."""
 
     run_dirs: Annotated[tuple[str, ...], Positional, arg(metavar="RUN_DIR [RUN_DIR ...]")]
-    """The runs' folders; of more than one, comparison.csv and comparison.html are written, too."""
+    """The run folders. Several also get comparison.csv and comparison.html."""
     output: str = ""
-    """Folder to write to (default: each run's own, and a comparison beside the first run); of several runs each has its folder in it."""
+    """Folder to write to; several runs get a folder each in it (default: each run's own folder)."""
 
 
 def analyze(argv: Sequence[str]) -> int:
-    """Parse the flags, read all runs, then write; return the exit code. Nothing is written unless all of them can be read."""
+    """Parse the flags, read all runs, then write; return the exit code. Nothing is written if one can't be read."""
     flags = parse_plain(AnalyzeFlags, argv)
-    if not flags.run_dirs:
-        raise UsageError("RUN_DIR is missing: name one run folder or more")
-    for flag, given in (*(("RUN_DIR", folder) for folder in flags.run_dirs), ("--output", flags.output)):
-        require(
-            given == given.encode(errors="ignore").decode(), flag, given, "must be a name in UTF-8"
-        )  # the page and the tables are
-    folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in flags.run_dirs]
-    require(
-        len({os.path.realpath(folder) for folder in folders}) == len(folders),
-        "RUN_DIR",
-        " ".join(flags.run_dirs),
-        "must name each run once",
-    )
-    for folder, given in zip(folders, flags.run_dirs, strict=True):
-        require(
-            os.path.isfile(folder / RUN_FILE), "RUN_DIR", given, f"must be a run folder, with a {RUN_FILE}"
-        )
+    folders = _folders(flags)
     outputs, common = _outputs(folders, flags.output)
     from workflows.runs import folder as run_folder
 
     running = [
         run_folder.is_running(folder) for folder in folders
-    ]  # asked first: a run that ends meanwhile was not interrupted
+    ]  # first: a run that ends meanwhile has ended
     runs = [_load(folder) for folder in folders]
     from workflows import results
-    from workflows.report import write as analysis
+    from workflows.report import write
 
-    for run, output, goes_on in zip(runs, outputs, running, strict=True):
-        _writing(output, lambda run=run, output=output, goes_on=goes_on: analysis.write(run, output, goes_on))
-        best = run.best(run.metric, run.mode)
-        print(f"{run.record.get('program')} {run.folder.name}: {analysis.state(run, goes_on)}")
+    for run, output, is_running in zip(runs, outputs, running, strict=True):
+        with _writing(output):
+            write.write(run, output, is_running)
+        best = run.best()
         none = f"none: no trial ran to its end with a finite {run.metric}"
+        print(f"{run.record.get('program')} {run.folder.name}: {write.state(run, is_running)}")
         print(
             f"best      {none if best is None else f'{best.trial_id}: {run.metric} {best[run.metric]:.4g}'}"
         )
         print(f"tables    {output}/trials.csv  history.csv" + ("" if best is None else "  best.json"))
-        print(f"report    {output}/report.html, its figures as PNG in {output}/{analysis.FIGURES}")
+        print(f"report    {output}/report.html, its figures as PNG in {output}/{write.FIGURES}")
     if len(runs) > 1:
-        _writing(common, lambda: analysis.write_comparison(runs, common))
-        table = results.compare(runs)[
-            ["run", "program", "trials", "failed", "metric", "value", "time_total_s"]
-        ]
-        print(table.to_string(index=False))
+        with _writing(common):
+            write.write_comparison(runs, common)
+        columns = ["run", "program", "trials", "failed", "metric", "value", "time_total_s"]
+        print(results.compare(runs)[columns].to_string(index=False))
         print(f"together  {common}/comparison.html  comparison.csv")
     return 0
 
 
+def _folders(flags: AnalyzeFlags) -> list[Path]:
+    """Return the run folders. Raises UsageError if one is none, or is named twice."""
+    if not flags.run_dirs:
+        raise UsageError("RUN_DIR is missing: name one run folder or more")
+    for flag, given in (*(("RUN_DIR", folder) for folder in flags.run_dirs), ("--output", flags.output)):
+        require(given == given.encode(errors="ignore").decode(), flag, given, "must be a name in UTF-8")
+    folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in flags.run_dirs]
+    num_different = len({os.path.realpath(folder) for folder in folders})
+    require(num_different == len(folders), "RUN_DIR", " ".join(flags.run_dirs), "must name each run once")
+    for folder, given in zip(folders, flags.run_dirs, strict=True):
+        is_run = os.path.isfile(folder / RUN_FILE)
+        require(is_run, "RUN_DIR", given, f"must be a run folder, with a {RUN_FILE}")
+    return folders
+
+
 def _outputs(folders: list[Path], output: str) -> tuple[list[Path], Path]:
-    """Return where each run's files go, and a comparison's. Raises UsageError where they can't."""
+    """Return the folders for each run's files and for a comparison. Raises UsageError if one is not writable."""
     if not output:
         outputs, common = folders, folders[0].parent
     else:
         common = Path(os.path.abspath(os.path.expanduser(output)))
         names = [folder.name for folder in folders]
-        require(
-            len(set(names)) == len(names), "--output", output, "must be left out for runs of the same name"
-        )
+        are_unique = len(set(names)) == len(names)
+        require(are_unique, "--output", output, "must be left out for runs of the same name")
         outputs = [common] if len(folders) == 1 else [common / name for name in names]
     for folder in {*outputs, *([common] if len(folders) > 1 else [])}:
         there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
-        require(
-            there.is_dir() and os.access(there, os.W_OK | os.X_OK),
-            "--output",
-            output or str(folder),
-            "must be a folder that may be written to",
-        )
+        writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        require(writable, "--output", output or str(folder), "must be a folder that may be written to")
     return outputs, common
 
 
@@ -114,19 +114,19 @@ def _load(folder: Path) -> Run:
     except OSError as error:
         raise UsageError(f"{str(folder)!r} can't be read: {error}") from None
     except (LookupError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{str(folder)!r} can't be read; is its {RUN_FILE} broken? ({type(error).__name__}: {error})"
-        ) from None
+        reason = f"is its {RUN_FILE} broken? ({type(error).__name__}: {error})"
+        raise UsageError(f"{str(folder)!r} can't be read; {reason}") from None
     return run
 
 
-def _writing(output: Path, write: object) -> None:
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Turn errors of the file system into a UsageError."""
     try:
-        write()  # type: ignore[operator]
+        yield
     except (OSError, UnicodeEncodeError) as error:
-        raise UsageError(
-            f"{str(output)!r} can't be written: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{str(output)!r} can't be written: {reason}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Episodes of a run's policy: `python workflows/play.py RUN_DIR`, during the run or after it.
+"""Episodes of a run's policy: `python workflows/play.py RUN_DIR`, also during the run.
 
 run folder --> its trial, or --trial --> the policy in that trial's newest checkpoint
     --> episodes, several at a time --> their returns;  --video: one more episode, drawn
@@ -25,10 +25,7 @@ from workflows.runs.policies import newest_policy
 
 @dataclass(frozen=True)
 class PlayFlags:
-    """Play whole episodes with the policy of a training.
-
-    It takes the greedy actions of train_dqn, and draws actions from the policy of train_reinforce.
-    """
+    """Play whole episodes with the policy of a training: greedy actions of a DQN, sampled ones of REINFORCE."""
 
     run_dir: Annotated[str, Positional, arg(metavar="RUN_DIR")]
     """The run's folder."""

@@ -60,7 +60,16 @@ class Program:
     @property
     def mode(self) -> Mode:
         """Whether the least or the greatest value of `metric` is its best."""
-        return self.metrics[self.metric.rpartition("/")[2]]
+        mode = self.mode_of(self.metric)
+        assert mode is not None
+        return mode
+
+    def mode_of(self, column: str) -> Mode | None:
+        """Return whether the least or the greatest value of a column is its best; None where neither is.
+
+        The last part of a column's name counts: `evaluation/env_runners/episode_return_mean` is a return.
+        """
+        return self.metrics.get(column.rpartition("/")[2])
 
 
 _ROWS = (
@@ -110,17 +119,18 @@ PROGRAMS = {row.name: row for row in _ROWS}
 
 
 def program_of(record: dict[str, Any]) -> Program:
-    """Return the program that wrote a run's record; of a program without a row, one that fits any run of its kind."""
+    """Return the program that wrote a run's record; an unknown one gets a row that fits any run of its kind."""
     name = str(record.get("program", "run"))
     if name in PROGRAMS:
         return PROGRAMS[name]
-    metrics = {str(record.get("metric", "")): record.get("mode", "min")}
-    all_metrics = OF_LIKELIHOOD | OF_LABELLED_SAMPLES | OF_TRAININGS | OF_SPEED | metrics
-    if "baseline" in record:
-        return Program(name, "search", metric=record.get("metric", ""), metrics=all_metrics)
-    return Program(
-        name, "training", metric=GREEDY_RETURN, metrics=all_metrics, x=ENV_STEPS, figures=TRAINING_FIGURES
+    metric = str(record.get("metric", ""))
+    mode: Mode = "max" if record.get("mode") == "max" else "min"
+    metrics = (
+        OF_LIKELIHOOD | OF_LABELLED_SAMPLES | OF_TRAININGS | OF_SPEED | {metric.rpartition("/")[2]: mode}
     )
+    if "baseline" in record:
+        return Program(name, "search", metric=metric, metrics=metrics)
+    return Program(name, "training", metric=metric, metrics=metrics, x=ENV_STEPS, figures=TRAINING_FIGURES)
 
 
 def attribute(path: str) -> Any:

@@ -73,7 +73,7 @@ def sample(argv: Sequence[str]) -> int:
     is_open = os.path.isdir(output.parent) and os.access(output.parent, os.W_OK | os.X_OK)
     if not is_open or os.path.isdir(output):
         raise UsageError(f"--output must be a file in a folder that you may write to, got {flags.output!r}")
-    run = _load(flags.run_dir)
+    run, best = _load(flags.run_dir)
     program = program_of(run.record)
     if not program.draws:
         drawing = ", ".join(row.name for row in PROGRAMS.values() if row.draws)
@@ -82,7 +82,7 @@ def sample(argv: Sequence[str]) -> int:
     for flag, value in (("--digit", flags.digit), ("--grid", flags.grid or None)):
         if value is not None and not has_labels:
             raise UsageError(f"{flag} must be left out for {program.name}, which has no labels, got {value}")
-    trial = _choose(run, flags.trial)
+    trial = _choose(run.trials, best, flags.trial)
     checkpoint = Path(trial["checkpoint"])
     _write(output, _draw(checkpoint / CHECKPOINT_FILE, program, flags), flags)
     score = f"{run.metric} {trial.get(run.metric, float('nan')):.4g}"
@@ -91,23 +91,24 @@ def sample(argv: Sequence[str]) -> int:
     return 0
 
 
-def _load(run_dir: str) -> Run:
+def _load(run_dir: str) -> tuple[Run, Any]:
+    """Return the run, and the row of its best trial or None."""
     folder = os.path.abspath(os.path.expanduser(run_dir))
     if not os.path.isfile(os.path.join(folder, RUN_FILE)):
         raise UsageError(f"RUN_DIR must be a run folder, with a {RUN_FILE}, got {run_dir!r}")
     from workflows import results
 
     try:
-        return results.load(folder)
+        run = results.load(folder)
+        return run, run.best(run.metric, run.mode)
     except (OSError, LookupError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"
         raise UsageError(f"{folder} can't be read; is its {RUN_FILE} broken? ({why})") from None
 
 
-def _choose(run: Run, wanted: str | None) -> Any:
+def _choose(trials: Any, best: Any, wanted: str | None) -> Any:
     """Return the row of the best trial, or of the one whose trial_id ends in `wanted`."""
-    ready = run.trials[run.trials["checkpoint"].notna()].set_index("trial_id", drop=False)
-    best = run.best(run.metric, run.mode)
+    ready = trials[trials["checkpoint"].notna()].set_index("trial_id", drop=False)
     wanted = best["trial_id"] if wanted is None and best is not None else wanted
     found = [trial_id for trial_id in ready.index if wanted and trial_id.endswith(wanted)]
     if len(found) == 1:

@@ -1,8 +1,8 @@
 """The networks of all RL algorithms: action values, a categorical and a Gaussian policy, state values.
 
-Mnih+ 2015 (doi:10.1038/nature14236), for vectors instead of images; Williams 1992 (doi:10.1007/BF00992696),
-sections 4 and 6. B batch, S size of an observation, A actions, or the size of an action.
-Observations may have any shape [B, ...]."""
+Mnih+ 2015 (doi:10.1038/nature14236), for vectors instead of images; Williams 1992
+(doi:10.1007/BF00992696), sections 4 and 6. B batch, S size of an observation, A actions, or the size of an
+action. Observations may have any shape [B, ...]."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "si
 
 
 def mlp(input_size: int, hiddens: Sequence[int], output_size: int, activation: str) -> nn.Sequential:
-    """Return fully connected layers of these sizes, with the nonlinearity between them but not at the end."""
+    """Return fully connected layers of these sizes, with the nonlinearity between them."""
     layers: list[nn.Module] = []
     size = input_size
     for hidden in hiddens:
@@ -81,10 +81,7 @@ class CategoricalPolicy(nn.Module):
 
 
 class GaussianPolicy(nn.Module):
-    """Fully connected layers from an observation to the mean action.
-
-    The standard deviation is learned, too, and is the same in all states.
-    """
+    """Fully connected layers from an observation to the mean action; one standard deviation for all states."""
 
     def __init__(
         self,

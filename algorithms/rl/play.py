@@ -1,4 +1,4 @@
-"""Plays whole episodes of a trained policy, by the same loop as training and evaluation but without Ray."""
+"""Plays whole episodes of a trained policy, by the loop of training and evaluation, without Ray."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ EPISODES_AT_A_TIME = 160
 class Player:
     """A trained policy and the environment that it was trained for.
 
-    `folder` holds policy.safetensors and policy.json. Raises OSError, ValueError or TypeError if they are
-    broken.
+    `folder` holds policy.safetensors and policy.json. Raises OSError, ValueError or TypeError for broken ones.
     """
 
     def __init__(self, folder: Path, greedy: bool = False) -> None:
@@ -47,8 +46,7 @@ class Player:
     def make_creator(self) -> Any:
         """Return what makes an environment. Raises ValueError if there is none that suits the policy.
 
-        A checkpoint can name only Gymnasium's environments and subclasses of `gymnasium.Env`. It can have
-        nothing else called.
+        A checkpoint can name only Gymnasium's environments and subclasses of `gymnasium.Env`; no other code runs.
         """
         made_for = self.description
         try:

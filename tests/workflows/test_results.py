@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from run_folders import GREEDY, STATE, line, make_run, make_training, state, trial
 
 from workflows import results
+from workflows.programs import PROGRAMS, program_of
 from workflows.report import write as analysis
-from workflows.runs.metrics import mode_of
+from workflows.runs import files
 
 
 @pytest.fixture
@@ -583,7 +584,7 @@ def test_every_trial_failed(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [trial(0, status="ERROR", lr=1), trial(1, status="ERROR", lr=2)])
     assert results.load_trials(run)["iteration"].isna().all()
     assert results.best(run, "fid", "min") is None
-    assert results.num_ended(run) == 2
+    assert results.load(run).num_ended == 2
 
 
 @pytest.mark.parametrize(
@@ -601,7 +602,8 @@ def test_every_trial_failed(tmp_path: Path) -> None:
     ],
 )
 def test_a_metric_is_better_high_or_low_or_neither(column: str, mode: str | None) -> None:
-    assert mode_of(column) == mode
+    assert program_of({"program": "mine", "metric": "none"}).mode_of(column) == mode
+    assert {program.mode_of(column) for program in PROGRAMS.values()} <= {mode, None}, "programs agree"
 
 
 def test_the_best_of_every_metric_that_is_better_high_or_low_and_of_no_other(tmp_path: Path) -> None:
@@ -677,10 +679,10 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="No space left"):
-            results.write_whole(tmp_path / "trials.csv", "new")
+            files.write_whole(tmp_path / "trials.csv", "new")
     assert (tmp_path / "trials.csv").read_text() == "old"
     assert list(tmp_path.iterdir()) == [tmp_path / "trials.csv"]
-    results.write_whole(tmp_path / "trials.csv", "größer\n")
+    files.write_whole(tmp_path / "trials.csv", "größer\n")
     assert (tmp_path / "trials.csv").read_bytes() == "größer\n".encode()
 
 

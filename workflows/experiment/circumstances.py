@@ -8,7 +8,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-VERSIONS_OF = ("ray-training-workflows", "ray", "torch", "gymnasium", "numpy")
+from workflows import __version__
+from workflows.runs.folder import PACKAGE
+
+VERSIONS_OF = ("ray", "torch", "gymnasium", "numpy")
 
 
 def circumstances() -> dict[str, Any]:
@@ -19,7 +22,8 @@ def circumstances() -> dict[str, Any]:
     nodes = [name for name in resources if name.startswith("node:") and name != "node:__internal_head__"]
     prefix = "accelerator_type:"
     accelerators = [name.removeprefix(prefix) for name in resources if name.startswith(prefix)]
-    versions = {"python": platform.python_version()} | {name: _version(name) for name in VERSIONS_OF}
+    versions = {PACKAGE: __version__, "python": platform.python_version()}
+    versions |= {name: _version(name) for name in VERSIONS_OF}
     return {
         "versions": {name: version for name, version in versions.items() if version},
         "hardware": {
@@ -35,7 +39,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def _version(package: str) -> str:
-    """Return a package's version, or "" if it isn't installed: this project may be a folder on PYTHONPATH."""
+    """Return a package's version, or "" if it isn't installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

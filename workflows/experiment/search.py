@@ -136,7 +136,7 @@ class Search(Experiment):
     def check(self) -> None:
         """Load the data; raise UsageError if it isn't the resumed run's, or some trial would be invalid."""
         resume = self.flags.resume
-        if resume and (dataset := run_folder.read_run(resume).get("dataset")) != self.data.name:
+        if resume and (dataset := run_folder.read_record(resume).get("dataset")) != self.data.name:
             only = f"but only {self.data.name} can be had now; try `make data`"
             raise UsageError(f"--resume {resume!r} was begun on {dataset}, {only}")
         require_space(self.options, self.space, self.flags.num_samples, len(self.data.train_images))

@@ -14,6 +14,7 @@ from workflows.cli.terminal import command, disk, number, python, say
 from workflows.experiment.live_views import FAULT_GROUPS, FAULTS, faults
 from workflows.programs import ENV_STEPS, GREEDY_RETURN, RETURN
 from workflows.results import Run
+from workflows.runs import files
 
 
 def of_search(run: Run, reported: bool) -> int:
@@ -21,9 +22,9 @@ def of_search(run: Run, reported: bool) -> int:
     best = run.best()
     if best is not None:
         _say_scores(run, best)
-        say(f"picture   {run.folder / results.SAMPLES}/{best['trial_id']}_progress.png")
+        say(f"picture   {run.folder / files.SAMPLES}/{best['trial_id']}_progress.png")
     _say_files(run, reported)
-    failed = run.trials[run.trials["status"] == "ERROR"]
+    failed = run.failed
     for _, trial in failed.iterrows():
         _say_failed(run, trial, f"{trial['trial_id']}: ")
     resume = command(run.program.name, "--resume", run.folder)

@@ -1,4 +1,4 @@
-"""Which hyperparameters a search's score depends on, by Optuna; and whether there are enough trials to say."""
+"""Which hyperparameters a search's score depends on, by Optuna, and whether the trials can tell."""
 
 from __future__ import annotations
 
@@ -9,59 +9,60 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflows.results import Run, is_finite
+from workflows.results import Run
+from workflows.runs.tables import is_finite
 
 TRIALS_PER_HYPERPARAMETER = 10
-MOST_TRIALS = 1000
-"""More are not looked at: shuffled and all, Optuna would take minutes."""
+MAX_TRIALS = 1000
+"""Most trials that are compared: with all shuffles, Optuna would take minutes for more."""
 SHUFFLES = 20
-_MOST_CHOICES = 6
+_MAX_CHOICES = 6
 
 
 def of(run: Run, names: list[str]) -> tuple[dict[str, float], str]:
-    """Return the importances of hyperparameters, greatest first, summing to 1 (empty if nothing can be said), and what they mean or lack.
+    """Return the importances of hyperparameters, greatest first, and a sentence on what they mean or lack.
 
-    By PED-ANOVA (Watanabe+ 2023, arXiv:2304.10255): how much the distribution of each hyperparameter differs between the best tenth of the
-    trials and all. Trials are compared at the last report that half of them came to: later scores are only of those that were let go on.
-    Importances sum to 1 even where nothing matters, so they are held against those of the same trials with their scores shuffled.
+    Importances sum to 1; they are empty where nothing can be said. They are PED-ANOVA's (Watanabe+ 2023,
+    arXiv:2304.10255): how far a hyperparameter's distribution in the best tenth of the trials is from all.
+    Trials compare at the last report that half of them reached: only the better ones have later scores.
+    Even where nothing matters they sum to 1, so each is compared with those of shuffled scores.
     """
     needed = TRIALS_PER_HYPERPARAMETER * len(names)
     scores, iteration = _scores(run)
-    few = f"{len(scores)} trials can be compared; to say anything about {len(names)} hyperparameters takes about {needed}."
     if len(scores) < needed:
+        few = f"{len(scores)} trials can be compared; {len(names)} hyperparameters need about {needed}."
         return {}, f"Too few trials for importances to mean anything: {few}"
     if scores.nunique() < 2:
         return {}, "All trials have the same score: it depends on no hyperparameter."
-    scores = scores[:MOST_TRIALS]
+    scores = scores[:MAX_TRIALS]
     trials = run.trials.set_index("trial_id").loc[scores.index]
     columns = {name: trials[f"config/{name}"] for name in names}
     weights = _ped_anova(columns, scores, run.mode)
-    generator = np.random.default_rng(0)
-    shuffled = [
-        _ped_anova(columns, scores.sample(frac=1, random_state=generator), run.mode) for _ in range(SHUFFLES)
-    ]
-    by_chance = [name for name in names if weights[name] <= max(one[name] for one in shuffled)]
+    shuffled = _of_shuffled(columns, scores, run.mode)
+    by_chance = [name for name in names if weights[name] <= shuffled[name]]
     compared = f"{len(trials)} trials by their score at report {iteration}"
+    than_shuffled = f"greater than with {SHUFFLES} shuffles of the scores"
     if len(by_chance) == len(names):
-        return (
-            {},
-            f"No importance is greater than with {SHUFFLES} shuffles of the scores ({compared}): too few trials, or "
-            "what was searched makes no difference.",
-        )
-    chance = (
-        f" No greater than with {SHUFFLES} shuffles of the scores: {', '.join(by_chance)}."
-        if by_chance
-        else ""
-    )
-    total = sum(weights.values())
+        reason = "too few trials, or what was searched makes no difference"
+        return {}, f"No importance is {than_shuffled} ({compared}): {reason}."
+    chance = f" Not {than_shuffled}: {', '.join(by_chance)}." if by_chance else ""
     meaning = f"Optuna's PED-ANOVA importances, of {compared}: how the best tenth differs from all.{chance}"
-    return {
-        name: weight / total for name, weight in sorted(weights.items(), key=lambda item: -item[1])
-    }, meaning
+    total = sum(weights.values())
+    greatest_first = sorted(weights.items(), key=lambda item: -item[1])
+    return {name: weight / total for name, weight in greatest_first}, meaning
+
+
+def _of_shuffled(columns: dict[str, pd.Series], scores: pd.Series, mode: str) -> dict[str, float]:
+    """Return the greatest importance of each hyperparameter over shuffles of the scores."""
+    generator = np.random.default_rng(0)
+    shuffled = []
+    for _ in range(SHUFFLES):
+        shuffled.append(_ped_anova(columns, scores.sample(frac=1, random_state=generator), mode))
+    return {name: max(one[name] for one in shuffled) for name in columns}
 
 
 def _scores(run: Run) -> tuple[pd.Series, int]:
-    """Return the scores at the last report that at least half of the trials with a score came to, by trial_id, and that report's number."""
+    """Return the scores, by trial_id, at the last report that half of the scored trials reached; its number."""
     if run.metric not in run.history:
         return pd.Series(dtype=float), 0
     finite = run.history[is_finite(run.history[run.metric])]
@@ -91,10 +92,10 @@ def _ped_anova(columns: dict[str, pd.Series], scores: pd.Series, mode: str) -> d
 
 
 def _distribution(values: pd.Series) -> Any:
-    """Return the range that values were drawn from, as far as they show it: a few are choices, many a range, by decades if it is wide."""
+    """Return the distribution that values suggest: few are choices, many a range, on a log scale if wide."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    if not is_finite(values).all() or values.nunique() <= _MOST_CHOICES:
+    if not is_finite(values).all() or values.nunique() <= _MAX_CHOICES:
         return CategoricalDistribution(sorted({str(value) for value in values}))
     low, high = float(values.min()), float(values.max())
     return FloatDistribution(low, high, log=bool(low > 0 and high > 10 * low))

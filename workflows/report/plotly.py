@@ -1,4 +1,4 @@
-"""A panel as Plotly draws it in a browser, in plain dictionaries: nothing of Plotly is needed to make them."""
+"""A panel as Plotly draws it in a browser: plain dictionaries, made without Plotly."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _scale(log: bool) -> dict[str, Any]:
 
 
 def _trace(series: Series, panel: Panel, label: str, first: bool, i: int) -> dict[str, Any]:
-    """Return a series as a trace; where it is no trial's, the i-th has its own colour, or its own dash where colours come again."""
+    """Return a series as a trace. The i-th quantity has its own colour, and its own dash if colours repeat."""
     color = COLORS.get(series.role, QUANTITIES[i % len(QUANTITIES)])
     dash = _DASHES.get(series.role, _CYCLE[0 if series.role else i // len(QUANTITIES) % len(_CYCLE)])
     important = series.role in ("best", "baseline")

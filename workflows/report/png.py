@@ -1,4 +1,4 @@
-"""Pictures of what a run left behind, as PNG: its charts, and a trial's sample grids side by side."""
+"""Draws charts as PNG, by matplotlib."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageDraw
-
 from workflows.report.charts import ROLES, Axis, Chart, Panel
-from workflows.runs.files import SAMPLES, read_pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PER_ROW = 3
-_CAPTION_HEIGHT, _GAP = 18, 8
 COLORS = {  # Okabe & Ito's, which the colour-blind can tell apart
     "best": "#D55E00",
     "baseline": "#0072B2",
@@ -148,38 +144,3 @@ def _text(text: str) -> str:
 def _heights(axis: Axis, values: list[float]) -> list[float]:
     low, high = min(axis.positions), max(axis.positions)
     return [(value - low) / (high - low) if high > low else 0.5 for value in values]
-
-
-def progress(run_dir: Path, trial_id: str, output: Path) -> Path | None:
-    """Lay a trial's sample grids side by side, each under its number of updates, in OUTPUT/TRIAL_ID_progress.png.
-
-    Return its path, or None if the trial drew none that can be read.
-    """
-    pictures = [
-        path for name, _, path in read_pictures(run_dir / trial_id) if name == SAMPLES
-    ]  # no other kind's
-    if not pictures:
-        return None
-    grids: list[Image.Image] = []
-    for picture in pictures:
-        try:
-            with Image.open(picture) as opened:
-                grids.append(opened.convert("L"))
-        except (OSError, SyntaxError, ValueError):  # cut short, or otherwise broken
-            return None
-    width, height = (
-        size // 2 for size in grids[0].size
-    )  # pixel for pixel: grids are drawn at twice their size
-    columns, rows = min(PER_ROW, len(grids)), -(-len(grids) // PER_ROW)
-    page = Image.new("L", (columns * (width + _GAP) + _GAP, rows * (height + _CAPTION_HEIGHT + _GAP)), 255)
-    for index, (picture, grid) in enumerate(zip(pictures, grids, strict=True)):
-        left = _GAP + index % PER_ROW * (width + _GAP)
-        top = index // PER_ROW * (height + _CAPTION_HEIGHT + _GAP)
-        ImageDraw.Draw(page).text((left, top + 3), f"{int(picture.stem)} updates", fill=0, font_size=12)
-        page.paste(grid.resize((width, height), Image.Resampling.NEAREST), (left, top + _CAPTION_HEIGHT))
-    path = output / f"{trial_id}_progress.png"
-    path.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".figure-") as folder:
-        page.save(Path(folder, path.name))
-        Path(folder, path.name).replace(path)
-    return path

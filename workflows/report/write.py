@@ -1,4 +1,4 @@
-"""Everything that can be made of a run folder: tables, figures, one page. Never runs anything, and needs no Ray."""
+"""Writes all that can be made of a run folder: tables, figures, one page."""
 
 from __future__ import annotations
 
@@ -7,87 +7,87 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflows import results
-from workflows.report import charts
-from workflows.report import html as report
-from workflows.report import png as figures
-from workflows.results import Run, plain, write_whole
+from workflows.report import figures, html, png, sample_grids
+from workflows.results import Run, compare
+from workflows.runs.files import SAMPLES, write_whole
+from workflows.runs.tables import plain
 
 FIGURES = "figures"
 
 
 def write(run: Run, output: Path, running: bool = False) -> None:
-    """Write into `output` (the run folder, or another) all that can be made of a run, in whatever state it is.
+    """Write all that can be made of a run, in any state, into `output` (the run folder, or another).
 
     trials.csv, history.csv, best.json (if a trial ran to its end), samples/, figures/, report.html.
     """
     output.mkdir(parents=True, exist_ok=True)
     write_tables(run, output)
-    if "baseline" in run.record:
-        for trial_id in results.best_and_baseline(run):
-            figures.progress(run.folder, trial_id, output / results.SAMPLES)
-    drawn = charts.charts(run)
+    if run.is_search:
+        for trial_id in run.best_and_baseline():
+            sample_grids.progress(run.folder, trial_id, output / SAMPLES)
+    drawn = figures.charts(run)
     with_panels = {chart.name: chart for chart in drawn if chart.panels}
-    for name in charts.NAMES:
+    for name in figures.CHARTS:
         if name in with_panels:
-            figures.draw(with_panels[name], output / FIGURES / f"{name}.png")
-        else:  # an earlier analysis may have had enough for one
+            png.draw(with_panels[name], output / FIGURES / f"{name}.png")
+        else:  # an earlier analysis may have drawn it
             (output / FIGURES / f"{name}.png").unlink(missing_ok=True)
-    write_whole(output / "report.html", report.of_run(run, drawn, state(run, running)))
+    write_whole(output / "report.html", html.of_run(run, drawn, state(run, running)))
 
 
 def write_tables(run: Run, output: Path) -> None:
     """Write `trials.csv`, `history.csv`, `best.json` (if a trial has run to its end) and `samples/`."""
     write_whole(output / "trials.csv", run.trials.to_csv(index=False))
     write_whole(output / "history.csv", run.history.to_csv(index=False))
-    row = run.best(run.metric, run.mode)
-    if row is not None:
-        config = {
-            str(name).removeprefix("config/"): plain(value)
-            for name, value in row.items()
-            if str(name).startswith("config/")
-        }
-        record = {
-            "trial_id": row["trial_id"],
-            "metric": run.metric,
-            "mode": run.mode,
-            "value": float(row[run.metric]),
-            "config": config,
-            "checkpoint": row["checkpoint"],
-        }
+    if (record := _best_record(run)) is not None:
         write_whole(output / "best.json", json.dumps(record, indent=2) + "\n")
     else:
         (output / "best.json").unlink(missing_ok=True)
-    for picture in (
-        one
-        for trial_id in run.trials["trial_id"]
-        for one in sorted((run.folder / trial_id / results.SAMPLES).glob("*.png"))
-    ):
-        copy = output / results.SAMPLES / f"{picture.parent.parent.name}_{picture.name}"
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(picture, copy)
+    for trial_id in run.trials["trial_id"]:
+        for picture in sorted((run.folder / trial_id / SAMPLES).glob("*.png")):
+            copy = output / SAMPLES / f"{trial_id}_{picture.name}"
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(picture, copy)
+
+
+def _best_record(run: Run) -> dict[str, object] | None:
+    row = run.best()
+    if row is None:
+        return None
+    config = {}
+    for name, value in row.items():
+        if str(name).startswith("config/"):
+            config[str(name).removeprefix("config/")] = plain(value)
+    return {
+        "trial_id": row["trial_id"],
+        "metric": run.metric,
+        "mode": run.mode,
+        "value": float(row[run.metric]),
+        "config": config,
+        "checkpoint": row["checkpoint"],
+    }
 
 
 def write_comparison(runs: Sequence[Run], output: Path) -> None:
-    """Write comparison.csv, comparison.html and a comparison PNG per metric: a row a run, and a curve for each."""
+    """Write comparison.csv, comparison.html and a comparison PNG per metric: a row and a curve per run."""
     output.mkdir(parents=True, exist_ok=True)
-    table, drawn = results.compare(runs), charts.comparison(runs)
+    table, drawn = compare(runs), figures.comparison(runs)
     for chart in drawn:
-        figures.draw(chart, output / f"{chart.name}.png")
+        png.draw(chart, output / f"{chart.name}.png")
     write_whole(output / "comparison.csv", table.to_csv(index=False))
-    write_whole(output / "comparison.html", report.of_runs(runs, table, drawn))
+    write_whole(output / "comparison.html", html.of_runs(runs, table, drawn))
 
 
 def state(run: Run, running: bool) -> str:
     """Return in a sentence how a run stands."""
-    ended = int(run.trials["status"].isin(["TERMINATED", "ERROR"]).sum())
-    failed = int((run.trials["status"] == "ERROR").sum())
-    num_samples = run.record.get("flags", {}).get("num_samples")
-    asked = max(num_samples if isinstance(num_samples, int) else 1, len(run.trials))
-    if "baseline" in run.record:
-        what = f"{ended} of {asked} trials have ended" + (f", {failed} of them failed" if failed else "")
+    num_ended, num_failed = run.num_ended, len(run.failed)
+    num_samples = run.flags.get("num_samples")
+    num_asked = max(num_samples if isinstance(num_samples, int) else 1, len(run.trials))
+    if run.is_search:
+        failed = f", {num_failed} of them failed" if num_failed else ""
+        what = f"{num_ended} of {num_asked} trials have ended{failed}"
     else:
-        what = f"The training {'failed' if failed else 'has ended' if ended else 'has not ended'}"
-    if ended >= asked:
+        what = f"The training {'failed' if num_failed else 'has ended' if num_ended else 'has not ended'}"
+    if num_ended >= num_asked:
         return what + "."
     return what + ("; it is running." if running else "; it was interrupted, or killed.")

@@ -1,4 +1,3 @@
-import math
 import os
 import subprocess
 import sys
@@ -10,30 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_models import CONV_CVAE, CVAE, trained
 
 from algorithms import mnist
-from algorithms.cvae.likelihood import binarise, bounds, measure, negative_log_likelihood
 from algorithms.cvae.options import CVAEOptions
 from algorithms.cvae.priors import FlowPrior, GaussianPrior
-from algorithms.cvae.sampling import draw, manifold, samples, trained_network
 from algorithms.cvae.trainer import CVAETrainer
 from algorithms.divergence import TrainingDiverged
-
-SMALL = CVAEOptions(
-    width=16, latent_size=3, batch_size=16, precision="fp32", num_nll_samples=3, num_nll_digits=4
-)
-CONV = replace(SMALL, architecture="conv", width=32, depth=1)
-CPU = torch.device("cpu")
 
 
 def weights(trainer: CVAETrainer, part: str = "network") -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in trainer.state_dict()[part].values()])
-
-
-def trained(options: CVAEOptions, data: mnist.MNIST, num_updates: int = 3, seed: int = 0) -> CVAETrainer:
-    trainer = CVAETrainer(options, data, seed=seed)
-    trainer.train(num_updates)
-    return trainer
 
 
 def changed(data: mnist.MNIST, **arrays: np.ndarray) -> mnist.MNIST:
@@ -42,7 +28,7 @@ def changed(data: mnist.MNIST, **arrays: np.ndarray) -> mnist.MNIST:
 
 
 def test_a_seed_fixes_everything_and_another_seed_changes_it(digits: mnist.MNIST) -> None:
-    options = replace(SMALL, binarisation="dynamic")
+    options = replace(CVAE, binarisation="dynamic")
     first, again, other = trained(options, digits), trained(options, digits), trained(options, digits, seed=1)
     assert torch.equal(weights(first), weights(again))
     assert not torch.equal(weights(first), weights(other))
@@ -54,9 +40,9 @@ def test_a_seed_fixes_everything_and_another_seed_changes_it(digits: mnist.MNIST
 
 
 def test_training_in_pieces_is_training_at_once(digits: mnist.MNIST) -> None:
-    pieces = CVAETrainer(SMALL, digits)
+    pieces = CVAETrainer(CVAE, digits)
     metrics = [pieces.train(num) for num in (1, 2, 1)]
-    whole = CVAETrainer(SMALL, digits)
+    whole = CVAETrainer(CVAE, digits)
     overall = whole.train(4)
     assert torch.equal(weights(pieces), weights(whole))
     assert pieces.updates == whole.updates == 4
@@ -66,7 +52,7 @@ def test_training_in_pieces_is_training_at_once(digits: mnist.MNIST) -> None:
         )
 
 
-@pytest.mark.parametrize("options", [SMALL, CONV], ids=["mlp", "conv"])
+@pytest.mark.parametrize("options", [CVAE, CONV_CVAE], ids=["mlp", "conv"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -93,8 +79,8 @@ def test_every_option_of_training_changes_training(
 def test_an_updates_gradient_is_that_of_the_bound(digits: mnist.MNIST, prior: Any) -> None:
     """For either bound, the gradient by hand: the same noise, log-likelihoods pixel by pixel, KL and densities by torch."""
     for options in (
-        replace(SMALL, prior=prior, binarisation="dynamic", beta=0.5),
-        replace(SMALL, prior=prior, num_importance_samples=3),
+        replace(CVAE, prior=prior, binarisation="dynamic", beta=0.5),
+        replace(CVAE, prior=prior, num_importance_samples=3),
     ):
         trainer, replay = CVAETrainer(options, digits), CVAETrainer(options, digits)
         for each in (trainer, replay):  # no identity any more
@@ -150,18 +136,18 @@ def _log_mean(log_weights: list[torch.Tensor]) -> torch.Tensor:
 
 
 def test_beta_rises_evenly_to_its_value(digits: mnist.MNIST) -> None:
-    trainer = CVAETrainer(replace(SMALL, beta=2.0, beta_warmup_updates=4), digits)
+    trainer = CVAETrainer(replace(CVAE, beta=2.0, beta_warmup_updates=4), digits)
     betas = []
     for _ in range(6):
         betas.append(trainer._beta())
         trainer.train(1)
     assert betas == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert CVAETrainer(SMALL, digits)._beta() == 1.0
+    assert CVAETrainer(CVAE, digits)._beta() == 1.0
 
 
 def test_the_averaged_network_is_the_average_by_hand(digits: mnist.MNIST) -> None:
     trainer = CVAETrainer(
-        replace(SMALL, ema_decay=0.25), digits
+        replace(CVAE, ema_decay=0.25), digits
     )  # the warm-up has 2/11 at the first update, 3/12 at the second, more at the third
     average = weights(trainer)
     for update in (1, 2, 3):
@@ -170,21 +156,10 @@ def test_the_averaged_network_is_the_average_by_hand(digits: mnist.MNIST) -> Non
         average = d * average + (1 - d) * weights(trainer)
     torch.testing.assert_close(weights(trainer, "averaged_network"), average, rtol=1e-5, atol=1e-6)
     assert not torch.equal(weights(trainer, "averaged_network"), weights(trainer))
-    plain = trained(SMALL, digits)
+    plain = trained(CVAE, digits)
     assert torch.equal(weights(plain, "averaged_network"), weights(plain)), (
         "without averaging it is the network itself"
     )
-
-
-def test_binarisation_draws_each_pixel_afresh_with_its_grey_level() -> None:
-    grey = torch.tensor([[0, 51, 255]], dtype=torch.uint8).repeat(20_000, 1)
-    generator = torch.Generator().manual_seed(0)
-    drawn = binarise(grey, generator)
-    assert set(drawn.unique().tolist()) == {0.0, 1.0}
-    assert drawn[:, 0].sum() == 0
-    assert drawn[:, 2].sum() == 20_000
-    assert drawn[:, 1].mean().item() == pytest.approx(0.2, abs=5 * (0.2 * 0.8 / 20_000) ** 0.5)
-    assert not torch.equal(drawn, binarise(grey, generator))
 
 
 def test_training_never_sees_a_held_out_digit_nor_a_test_digit(digits: mnist.MNIST) -> None:
@@ -198,19 +173,19 @@ def test_training_never_sees_a_held_out_digit_nor_a_test_digit(digits: mnist.MNI
     )
     spoilt_start = changed(digits, train_images=np.concatenate([inverted[:last], digits.train_images[last:]]))
     trainers = {
-        name: trained(SMALL, data)
+        name: trained(CVAE, data)
         for name, data in (("as is", digits), ("end", spoilt_end), ("start", spoilt_start))
     }
     assert torch.equal(weights(trainers["as is"]), weights(trainers["end"]))
     assert not torch.equal(weights(trainers["as is"]), weights(trainers["start"]))
     scores = {name: trainer.evaluate(20)["elbo"] for name, trainer in trainers.items()}
     assert scores["end"] != scores["as is"]
-    untrained = CVAETrainer(SMALL, spoilt_start)
-    assert untrained.evaluate(20) == CVAETrainer(SMALL, digits).evaluate(20)
+    untrained = CVAETrainer(CVAE, spoilt_start)
+    assert untrained.evaluate(20) == CVAETrainer(CVAE, digits).evaluate(20)
 
 
 def test_an_evaluation_has_every_metric_and_is_the_same_each_time(digits: mnist.MNIST) -> None:
-    trainer = trained(SMALL, digits)
+    trainer = trained(CVAE, digits)
     metrics = trainer.evaluate(50)
     assert set(metrics) == {
         "elbo", "reconstruction", "kl", "active_units", "nll",
@@ -219,13 +194,13 @@ def test_an_evaluation_has_every_metric_and_is_the_same_each_time(digits: mnist.
     assert metrics["elbo"] == pytest.approx(-metrics["reconstruction"] - metrics["kl"])
     trained_on = trainer.train(1)
     assert trained_on["train_objective"] < 0
-    again = trained(SMALL, digits)
+    again = trained(CVAE, digits)
     assert again.evaluate(50) == metrics == again.evaluate(50)
 
 
 def test_conditional_accuracy_is_the_share_read_as_asked(digits: mnist.MNIST) -> None:
     """Real digits, under labels of which exactly a quarter are wrong."""
-    trainer = CVAETrainer(SMALL, digits)
+    trainer = CVAETrainer(CVAE, digits)
     images = torch.from_numpy(digits.test_images[:400].copy())
     read = trainer.scorer.predict(images)
     asked = torch.where(torch.arange(400) % 4 == 0, (read + 1) % 10, read)
@@ -234,14 +209,14 @@ def test_conditional_accuracy_is_the_share_read_as_asked(digits: mnist.MNIST) ->
 
 
 def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIST) -> None:
-    trainer = trained(replace(SMALL, latent_size=2, prior="learned"), digits)
+    trainer = trained(replace(CVAE, latent_size=2, prior="learned"), digits)
     pictures = trainer.pictures()
     height, samples_width, pairs_width = 10 * 29 + 1, 10 * 29 + 1, 6 * 29 + 1
     assert pictures["samples"].shape == (height, samples_width + 14 + pairs_width)
     assert np.array_equal(pictures["samples"], trainer.pictures()["samples"])
     one = 8 * 29 + 1
     assert pictures["manifold"].shape == (2 * (one + 8) + 8, 5 * (one + 8) + 8)
-    assert "manifold" not in CVAETrainer(SMALL, digits).pictures()
+    assert "manifold" not in CVAETrainer(CVAE, digits).pictures()
 
     pairs = pictures["samples"][:, samples_width + 14 :]
     held_out = digits.train_images[-833:][digits.train_labels[-833:] == 7]
@@ -262,129 +237,15 @@ def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIS
     assert len(np.unique(rows[0, 0, :, 0])) > 3
 
 
-def test_the_manifold_lies_evenly_over_the_priors_quantiles() -> None:
-    network = CVAETrainer(replace(SMALL, latent_size=2), mnist.load("mnist-10k")).network
-    seen: list[torch.Tensor] = []
-    network.logits = lambda z, label: (seen.append(z), torch.zeros(len(z), 784))[1]  # type: ignore[method-assign, assignment]
-    assert manifold(network, 4, CPU).shape == (10, 4, 4, 28, 28)
-    z = torch.cat(seen).unflatten(0, (10, 4, 4))
-    normal = torch.distributions.Normal(0.0, 1.0)
-    torch.testing.assert_close(normal.cdf(z[3, :, 0, 0]), torch.tensor([0.125, 0.375, 0.625, 0.875]))
-    torch.testing.assert_close(z[3, 0, :, 1], z[7, :, 0, 0])
-
-
-def test_samples_are_pictures_of_the_labels_asked_for(digits: mnist.MNIST) -> None:
-    state = trained(SMALL, digits).state_dict()
-    images, labels = samples(state, 1003, None, seed=0)  # more than one chunk
-    assert (images.shape, images.dtype) == ((1003, 28, 28), np.uint8)
-    assert labels is not None
-    assert labels.tolist() == [index % 10 for index in range(1003)]
-    fours, labels = samples(state, 5, 4, seed=0)
-    assert labels is not None
-    assert (labels.dtype, labels.tolist()) == (np.int64, [4] * 5)
-    again = draw(trained_network(state), torch.full((5,), 4), torch.Generator().manual_seed(0))
-    assert np.array_equal(fours, again.numpy())
-
-
-def test_a_learned_prior_shifts_and_scales_what_is_drawn() -> None:
-    network = trained_network(
-        CVAETrainer(replace(SMALL, prior="learned"), mnist.load("mnist-10k")).state_dict()
-    )
-    seen: list[torch.Tensor] = []
-    network.logits = lambda z, label: (seen.append(z), torch.zeros(len(z), 784))[1]  # type: ignore[method-assign, assignment]
-    assert isinstance(network.prior, GaussianPrior)
-    assert network.prior.parameters_of_label is not None
-    network.prior.parameters_of_label.weight[6] = torch.tensor([1.0, 2.0, 3.0, 0.0, math.log(4), -100.0])
-    draw(network, torch.full((2000,), 6), torch.Generator().manual_seed(0))
-    z = torch.cat(seen)
-    torch.testing.assert_close(z.mean(dim=0), torch.tensor([1.0, 2.0, 3.0]), atol=0.2, rtol=0)
-    torch.testing.assert_close(z.std(dim=0), torch.tensor([1.0, 2.0, 0.0]), atol=0.1, rtol=0)
-
-
-@pytest.mark.parametrize("options", [SMALL, CONV], ids=["mlp", "conv"])
-def test_the_likelihood_is_the_same_in_chunks_of_any_size(
-    digits: mnist.MNIST, options: CVAEOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More draws than fit at a time, or fewer: with a posterior that is the prior and a decoder that ignores z there is nothing random."""
-    network = trained_network(CVAETrainer(options, digits).state_dict())
-    for parameter in network.parameters():
-        parameter.zero_()
-    grey, label = (
-        torch.from_numpy(digits.test_images[:7] // 128 * 255).flatten(1),
-        torch.from_numpy(digits.test_labels[:7].copy()),
-    )
-    done: list[tuple[int, int]] = []
-    for most_rows in (1, 5, 20, 2000):
-        monkeypatch.setattr("algorithms.cvae.likelihood.MOST_ROWS", most_rows)
-        generator = torch.Generator().manual_seed(0)
-        nll = negative_log_likelihood(
-            network, grey, label, 11, generator, progress=lambda *progress: done.append(progress)
-        )
-        torch.testing.assert_close(
-            nll, torch.full((7,), 784 * math.log(2), dtype=torch.float64), rtol=1e-6, atol=0
-        )
-        assert done[-1] == (7, 7)
-        values = bounds(network, grey, label, generator)
-        assert values == {
-            "elbo": pytest.approx(-784 * math.log(2)),
-            "reconstruction": pytest.approx(784 * math.log(2)),
-            "kl": 0,
-            "active_units": 0,
-        }
-
-
-def test_no_more_draws_are_decoded_at_a_time_than_memory_holds(digits: mnist.MNIST) -> None:
-    network = trained_network(CVAETrainer(SMALL, digits).state_dict())
-    rows: list[int] = []
-    network.decoder.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
-    grey, label = (
-        torch.from_numpy(digits.test_images[:3].copy()).flatten(1),
-        torch.from_numpy(digits.test_labels[:3].copy()),
-    )
-    negative_log_likelihood(network, grey, label, 4500, torch.Generator().manual_seed(0))
-    assert rows == [2000, 2000, 500] * 3
-
-
-def test_bf16_moves_a_likelihood_by_next_to_nothing(digits: mnist.MNIST) -> None:
-    network = trained_network(trained(replace(SMALL, width=64), digits, num_updates=100).state_dict())
-    grey, label = (
-        torch.from_numpy(digits.test_images[:50].copy()).flatten(1),
-        torch.from_numpy(digits.test_labels[:50].copy()),
-    )
-    nlls = {}
-    for precision in ("fp32", "bf16"):
-        nlls[precision] = negative_log_likelihood(
-            network, grey, label, 50, torch.Generator().manual_seed(0), precision
-        )
-    assert not torch.equal(nlls["fp32"], nlls["bf16"])
-    assert abs(nlls["fp32"].mean() - nlls["bf16"].mean()) < 0.1
-
-
-def test_what_is_measured_on_test_digits_has_its_standard_error(digits: mnist.MNIST) -> None:
-    state = trained(SMALL, digits, num_updates=20).state_dict()
-    images, labels = digits.test_images[:60], digits.test_labels[:60]
-    few, many = (measure(state, images, labels, num_samples, seed=0) for num_samples in (1, 200))
-    assert many["nll"] < few["nll"], "more draws are a tighter bound"
-    assert many["num_digits"] == 60
-    assert many["num_nll_samples"] == 200
-    network = trained_network(state)
-    generator = torch.Generator().manual_seed(0)
-    grey, label = torch.from_numpy(images.copy()).flatten(1), torch.from_numpy(labels.copy())
-    bounds(network, grey, label, generator)
-    nll = negative_log_likelihood(network, grey, label, 200, generator)
-    assert many["nll"] == pytest.approx(nll.mean().item())
-    assert many["nll_standard_error"] == pytest.approx(nll.std().item() / 60**0.5)
-
-
 def test_the_digits_stay_where_they_are(digits: mnist.MNIST) -> None:
     """Resident means: not a copy, and still uint8. Read-only memory, as Ray's, will do."""
-    trainer = CVAETrainer(SMALL, digits)
+    trainer = CVAETrainer(CVAE, digits)
     assert trainer.grey.data_ptr() == digits.train_images.ctypes.data
     assert trainer.labels.data_ptr() == digits.train_labels.ctypes.data
 
 
 def test_a_diverging_run_ends_at_once(digits: mnist.MNIST) -> None:
-    trainer = CVAETrainer(replace(SMALL, lr=1e30), digits)
+    trainer = CVAETrainer(replace(CVAE, lr=1e30), digits)
     with pytest.raises(
         TrainingDiverged, match=r"train_(objective|reconstruction|kl) became (nan|-?inf) at update \d+"
     ):
@@ -411,9 +272,9 @@ CONTINUE = """
     "options",
     [
         replace(
-            SMALL, batch_size=90, ema_decay=0.9, binarisation="dynamic", beta_warmup_updates=150
+            CVAE, batch_size=90, ema_decay=0.9, binarisation="dynamic", beta_warmup_updates=150
         ),  # 101 batches an epoch
-        replace(CONV, ema_decay=0.9, prior="flow", num_importance_samples=2),
+        replace(CONV_CVAE, ema_decay=0.9, prior="flow", num_importance_samples=2),
     ],
     ids=["mlp", "conv"],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_models import GAN, trained
 
 from algorithms import mnist
 from algorithms.divergence import TrainingDiverged
@@ -15,17 +16,9 @@ from algorithms.gan.options import GANOptions
 from algorithms.gan.sampling import noise
 from algorithms.gan.trainer import GANTrainer
 
-SMALL = GANOptions(width=4, latent_size=8, batch_size=16, precision="fp32")
-
 
 def weights(trainer: GANTrainer, part: str = "generator") -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in trainer.state_dict()[part].values()])
-
-
-def trained(options: GANOptions, data: mnist.MNIST, num_updates: int = 3, seed: int = 0) -> GANTrainer:
-    trainer = GANTrainer(options, data, seed=seed)
-    trainer.train(num_updates)
-    return trainer
 
 
 def sampled(trainer: GANTrainer, num: int = 5) -> torch.Tensor:
@@ -35,23 +28,21 @@ def sampled(trainer: GANTrainer, num: int = 5) -> torch.Tensor:
 
 def test_a_seed_fixes_everything_and_another_seed_changes_it(digits: mnist.MNIST) -> None:
     before = torch.get_rng_state()
-    first, again, other = trained(SMALL, digits), trained(SMALL, digits), trained(SMALL, digits, seed=1)
+    first, again, other = trained(GAN, digits), trained(GAN, digits), trained(GAN, digits, seed=1)
     assert torch.equal(weights(first), weights(again))
     assert torch.equal(weights(first, "discriminator"), weights(again, "discriminator"))
     assert not torch.equal(weights(first), weights(other))
     assert torch.equal(sampled(first), sampled(again))
     torch.set_rng_state(before)
-    trained(SMALL, digits)
+    trained(GAN, digits)
     torch.rand(7)
-    assert torch.equal(weights(first), weights(trained(SMALL, digits))), (
-        "the global random state plays a part"
-    )
+    assert torch.equal(weights(first), weights(trained(GAN, digits))), "the global random state plays a part"
 
 
 def test_training_in_pieces_is_training_at_once(digits: mnist.MNIST) -> None:
-    pieces = GANTrainer(SMALL, digits)
+    pieces = GANTrainer(GAN, digits)
     metrics = [pieces.train(num) for num in (1, 2, 1)]
-    whole = GANTrainer(SMALL, digits)
+    whole = GANTrainer(GAN, digits)
     overall = whole.train(4)
     assert torch.equal(weights(pieces), weights(whole))
     assert pieces.updates == whole.updates == 4
@@ -75,14 +66,12 @@ def test_training_in_pieces_is_training_at_once(digits: mnist.MNIST) -> None:
     ids=str,
 )
 def test_every_option_of_training_changes_training(digits: mnist.MNIST, change: dict[str, float]) -> None:
-    assert not torch.equal(
-        weights(trained(SMALL, digits)), weights(trained(replace(SMALL, **change), digits))
-    )
+    assert not torch.equal(weights(trained(GAN, digits)), weights(trained(replace(GAN, **change), digits)))
 
 
 def test_the_averaged_generator_is_the_average_by_hand(digits: mnist.MNIST) -> None:
     options = replace(
-        SMALL, ema_decay=0.25
+        GAN, ema_decay=0.25
     )  # the warm-up has 2/11 at the first update, 3/12 at the second, more at the third
     trainer = GANTrainer(options, digits)
     average = weights(trainer)
@@ -103,7 +92,7 @@ def test_the_averaged_generator_is_the_average_by_hand(digits: mnist.MNIST) -> N
 
 
 def test_without_averaging_samples_come_from_the_generator_itself(digits: mnist.MNIST) -> None:
-    trainer = trained(SMALL, digits)
+    trainer = trained(GAN, digits)
     state = trainer.state_dict()
     for name, value in state["generator"].items():
         if value.is_floating_point():
@@ -112,7 +101,7 @@ def test_without_averaging_samples_come_from_the_generator_itself(digits: mnist.
 
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(digits: mnist.MNIST) -> None:
     """Its gradients after an update are those of its own loss: recomputing them from scratch gives the same numbers."""
-    trainer = GANTrainer(SMALL, digits)
+    trainer = GANTrainer(GAN, digits)
     trainer.train(1)
     gradients = [
         parameter.grad.clone()
@@ -121,9 +110,9 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(digits: mni
     ]
     assert len(gradients) == len(list(trainer.discriminator.parameters()))
 
-    replay = GANTrainer(SMALL, digits)
+    replay = GANTrainer(GAN, digits)
     real = replay.digits[replay.minibatches.next()].unsqueeze(1) / 127.5 - 1
-    fake = replay.generator(noise(len(real), SMALL.latent_size, replay.noise_generator)).detach()
+    fake = replay.generator(noise(len(real), GAN.latent_size, replay.noise_generator)).detach()
     real_loss = -torch.log(torch.sigmoid(replay.discriminator(real))).mean()
     fake_loss = -torch.log(1 - torch.sigmoid(replay.discriminator(fake))).mean()
     expected = torch.autograd.grad(real_loss + fake_loss, list(replay.discriminator.parameters()))
@@ -132,7 +121,7 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(digits: mni
 
 
 def test_samples_are_pictures(digits: mnist.MNIST) -> None:
-    trainer = trained(SMALL, digits)
+    trainer = trained(GAN, digits)
     images = sampled(trainer, 1003)  # more than one chunk
     assert images.shape == (1003, 28, 28)
     assert images.dtype == torch.uint8
@@ -146,11 +135,11 @@ def test_samples_are_pictures(digits: mnist.MNIST) -> None:
 def test_the_digits_stay_where_they_are(digits: mnist.MNIST) -> None:
     """Resident means: not a copy, and still uint8. Read-only memory, as Ray's, will do."""
     assert not digits.train_images.flags.writeable
-    assert GANTrainer(SMALL, digits).digits.data_ptr() == digits.train_images.ctypes.data
+    assert GANTrainer(GAN, digits).digits.data_ptr() == digits.train_images.ctypes.data
 
 
 def test_a_diverging_run_ends_at_once(digits: mnist.MNIST) -> None:
-    trainer = GANTrainer(replace(SMALL, generator_lr=1e30), digits)
+    trainer = GANTrainer(replace(GAN, generator_lr=1e30), digits)
     with pytest.raises(
         TrainingDiverged, match=r"(generator|discriminator)_loss became (nan|inf) at update \d+"
     ):
@@ -160,9 +149,9 @@ def test_a_diverging_run_ends_at_once(digits: mnist.MNIST) -> None:
 
 def test_a_batch_larger_than_the_data_is_refused(digits: mnist.MNIST) -> None:
     with pytest.raises(
-        ValueError, match=r"batch_size must be at most the number of digits trained on \(10000\), got 10001"
+        ValueError, match=r"batch_size must be at most the number of training digits \(10000\), got 10001"
     ):
-        GANTrainer(replace(SMALL, batch_size=10_001), digits)
+        GANTrainer(replace(GAN, batch_size=10_001), digits)
 
 
 CONTINUE = """
@@ -182,7 +171,7 @@ CONTINUE = """
 
 def test_a_run_continued_in_a_new_process_is_bit_identical(digits: mnist.MNIST, tmp_path: Path) -> None:
     options = replace(
-        SMALL, width=8, batch_size=96, ema_decay=0.9, label_smoothing=0.1
+        GAN, width=8, batch_size=96, ema_decay=0.9, label_smoothing=0.1
     )  # 104 batches an epoch: the stop is within one
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -61,7 +61,7 @@ def test_what_alone_makes_the_score_is_first_by_far(seed: int) -> None:
 
 def test_the_others_are_said_to_be_no_greater_than_by_chance() -> None:
     assert importances.of(make(of_lr), NAMES)[1].endswith(
-        " No greater than with 20 shuffles of the scores: width, momentum."
+        " Not greater than with 20 shuffles of the scores: width, momentum."
     )
 
 
@@ -96,9 +96,7 @@ def test_too_few_trials_say_how_many_it_takes(num_trials: int) -> None:
     weights, said = importances.of(make(of_lr, num_trials), NAMES)
     if num_trials < 30:
         assert weights == {}
-        words = (
-            f"{num_trials} trials can be compared; to say anything about 3 hyperparameters takes about 30."
-        )
+        words = f"{num_trials} trials can be compared; 3 hyperparameters need about 30."
         assert said == f"Too few trials for importances to mean anything: {words}"
     else:
         assert "Too few" not in said
@@ -140,7 +138,7 @@ def test_trials_are_compared_at_the_last_report_that_half_of_them_came_to(
 
 
 def test_of_very_many_trials_some_are_looked_at_and_it_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importances, "MOST_TRIALS", 40)
+    monkeypatch.setattr(importances, "MAX_TRIALS", 40)
     weights, said = importances.of(make(of_lr, 60), NAMES)
     assert next(iter(weights)) == "lr"
     assert "of 40 trials by" in said

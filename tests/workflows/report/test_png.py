@@ -11,8 +11,7 @@ from PIL import Image
 from run_folders import make_run, make_training, trial
 
 from workflows import results
-from workflows.report import charts
-from workflows.report import png as figures
+from workflows.report import figures, png, sample_grids
 from workflows.report.charts import Axis, Chart, Panel, Series
 
 LINES = Panel("updates", "fid", [Series("t_0", [1, 2], [3.0, 4.0], "best", ["t_0"] * 2, marks=True)])
@@ -44,7 +43,7 @@ def opened(path: Path) -> np.ndarray:
     "panels", [[LINES], [POINTS], [BARS], [PARALLEL], [LINES] * 4, [POINTS, LINES, POINTS]], ids=len
 )
 def test_a_chart_of_any_kind_is_a_picture(tmp_path: Path, panels: list[Panel]) -> None:
-    figures.draw(Chart("name", "title", "caption", panels), tmp_path / "figures" / "name.png")
+    png.draw(Chart("name", "title", "caption", panels), tmp_path / "figures" / "name.png")
     pixels = opened(tmp_path / "figures" / "name.png")
     rows = -(-len(panels) // 3)
     assert pixels.shape[0] == pytest.approx((3.6 * rows + 0.4) * 110, abs=1)
@@ -58,11 +57,11 @@ def test_every_chart_of_a_search_and_of_a_training_is_a_picture(tmp_path: Path) 
     ]
     made = make_run(tmp_path / "search", trials, max_updates=20, baseline={"lr": 1, "width": 16, "off": None})
     for run in (made, make_training(tmp_path / "training", [20.0, None, 50.0])):
-        drawn = charts.charts(results.load(run))
+        drawn = figures.charts(results.load(run))
         assert len(drawn) == 4
         for chart in drawn:
             assert chart.panels
-            figures.draw(chart, run / "figures" / f"{chart.name}.png")
+            png.draw(chart, run / "figures" / f"{chart.name}.png")
             opened(run / "figures" / f"{chart.name}.png")
 
 
@@ -86,7 +85,7 @@ def test_texts_are_texts_whatever_is_in_them(tmp_path: Path, text: str) -> None:
         axes=[Axis(text, [0.0, 1.0], {0.0: text, 1.0: "b"}), Axis("fid", [1.0, 2.0], {1.0: "1"})],
     )
     for name, panels in {"several": [lines, points, bars], "parallel": [parallel]}.items():
-        figures.draw(Chart(name, text, text, panels), tmp_path / f"{name}.png")
+        png.draw(Chart(name, text, text, panels), tmp_path / f"{name}.png")
         opened(tmp_path / f"{name}.png")
 
 
@@ -98,14 +97,14 @@ def test_numbers_of_any_size_can_be_drawn(tmp_path: Path, values: list[float], l
     panel = Panel(
         "updates", "fid", [Series("t_0", [10, 20], values, "best", ["t_0"] * 2, marks=True)], log_y=log
     )
-    figures.draw(Chart("name", "title", "caption", [panel]), tmp_path / "name.png")
+    png.draw(Chart("name", "title", "caption", [panel]), tmp_path / "name.png")
     opened(tmp_path / "name.png")
     axes = [
         Axis("a", values, {values[0]: "x"}),
         Axis("b", [math.nan, 1.0], {1.0: "1"}),
         Axis("fid", values, {values[0]: "x"}),
     ]
-    figures.draw(
+    png.draw(
         Chart("name", "title", "caption", [Panel("", "", kind="parallel", axes=axes)]), tmp_path / "name.png"
     )
     opened(tmp_path / "name.png")
@@ -118,7 +117,7 @@ def test_a_folder_that_cant_be_written_is_an_os_error_and_nothing_is_left(
     chart = Chart("name", "title", "caption", [LINES])
     for path in (tmp_path / "file" / "name.png", tmp_path / "nowhere" / "figures" / "name.png"):
         with pytest.raises(OSError):
-            figures.draw(chart, path)
+            png.draw(chart, path)
     assert os.listdir(tmp_path) == ["file"]
 
     def full(self: Path, target: Path) -> None:
@@ -128,7 +127,7 @@ def test_a_folder_that_cant_be_written_is_an_os_error_and_nothing_is_left(
     (tmp_path / "figures" / "name.png").write_text("old")
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        figures.draw(chart, tmp_path / "figures" / "name.png")
+        png.draw(chart, tmp_path / "figures" / "name.png")
     assert os.listdir(tmp_path / "figures") == ["name.png"]
     assert (tmp_path / "figures" / "name.png").read_text() == "old"
 
@@ -162,7 +161,7 @@ def test_grids_lie_side_by_side_in_the_order_of_their_updates(tmp_path: Path) ->
             "²": 253,
         },
     )
-    path = figures.progress(tmp_path, "t_0", tmp_path / "samples")
+    path = sample_grids.progress(tmp_path, "t_0", tmp_path / "samples")
     assert path == tmp_path / "samples" / "t_0_progress.png"
     assert os.listdir(tmp_path / "samples") == ["t_0_progress.png"]
     page = opened(path)
@@ -186,10 +185,10 @@ def test_a_grid_that_is_broken_leaves_no_page_and_no_half_of_one(tmp_path: Path,
         "of no length": whole[: data - 4] + b"\0\0\0\0" + whole[data:],
     }
     (folder / "000250.png").write_bytes(blobs[broken])
-    assert figures.progress(tmp_path, "t_0", tmp_path / "samples") is None
+    assert sample_grids.progress(tmp_path, "t_0", tmp_path / "samples") is None
     assert not (tmp_path / "samples").exists()
 
 
 def test_without_grids_there_is_no_page(tmp_path: Path) -> None:
-    assert figures.progress(tmp_path, "t_0", tmp_path) is None
+    assert sample_grids.progress(tmp_path, "t_0", tmp_path) is None
     assert not list(tmp_path.iterdir())
