@@ -74,12 +74,13 @@ class Player:
         make_envs = partial(vector_envs.make_vector_env, creator, self.description.env_config, num_envs)
         played: list[Episodes] = []
         stepper = Stepper(make_envs, seeds, env=self.description.env)
-        stepper.reseed(seeds)
+        stepper.reseed(seeds)  # making the environments has drawn a number
         with contextlib.closing(stepper):
             for first in range(0, num_episodes, EPISODES_AT_A_TIME):
                 num = min(EPISODES_AT_A_TIME, num_episodes - first)
                 report = partial(_report, progress, first)
-                played.append(stepper.whole_episodes(num, self.choose, progress=report).episodes)
+                batch = stepper.whole_episodes(num, self.choose, progress=report)
+                played.append(batch.episodes)
         return Episodes(
             returns=np.concatenate([episodes.returns for episodes in played]),
             lengths=np.concatenate([episodes.lengths for episodes in played]),

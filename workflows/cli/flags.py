@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import tyro
@@ -72,6 +73,17 @@ def require(condition: bool, flag: str, value: object, rule: str) -> None:
     """Raise UsageError unless `condition` holds."""
     if not condition:
         raise UsageError(f"{flag} {rule}, got {value!r}")
+
+
+def absolute(path: str) -> Path:
+    """Return the path that the user means, with ~ and relative parts resolved."""
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def may_write(path: Path) -> bool:
+    """Return whether a file can be written there: its folder exists, and it is no folder itself."""
+    is_open = os.path.isdir(path.parent) and os.access(path.parent, os.W_OK | os.X_OK)
+    return is_open and not os.path.isdir(path)
 
 
 def parse(
