@@ -25,7 +25,7 @@ from workflows.runs.policies import newest_policy
 
 @dataclass(frozen=True)
 class PlayFlags:
-    """Play whole episodes with the policy of a training: greedy actions of a DQN, sampled ones of REINFORCE."""
+    """Play whole episodes with a training's policy: greedy actions of a DQN, sampled ones of REINFORCE."""
 
     run_dir: Annotated[str, Positional, arg(metavar="RUN_DIR")]
     """The run's folder."""

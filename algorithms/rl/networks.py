@@ -81,7 +81,7 @@ class CategoricalPolicy(nn.Module):
 
 
 class GaussianPolicy(nn.Module):
-    """Fully connected layers from an observation to the mean action; one standard deviation for all states."""
+    """Fully connected layers from an observation to the mean action; one deviation for all states."""
 
     def __init__(
         self,

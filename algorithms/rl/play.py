@@ -26,7 +26,7 @@ EPISODES_AT_A_TIME = 160
 class Player:
     """A trained policy and the environment that it was trained for.
 
-    `folder` holds policy.safetensors and policy.json. Raises OSError, ValueError or TypeError for broken ones.
+    `folder` holds policy.safetensors and policy.json. Raises OSError, ValueError or TypeError.
     """
 
     def __init__(self, folder: Path, greedy: bool = False) -> None:
@@ -46,7 +46,7 @@ class Player:
     def make_creator(self) -> Any:
         """Return what makes an environment. Raises ValueError if there is none that suits the policy.
 
-        A checkpoint can name only Gymnasium's environments and subclasses of `gymnasium.Env`; no other code runs.
+        Only Gymnasium's environments and subclasses of `gymnasium.Env` can be named; no other code runs.
         """
         made_for = self.description
         try:

@@ -43,7 +43,7 @@ def progress(what: str, message: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def less_and_less(what: str, total: int) -> Callable[[int], None]:
-    """Return a function that prints how many are done: first after FIRST_PROGRESS_S, then after twice as long."""
+    """Return a function that prints how many are done: after FIRST_PROGRESS_S, then twice as long."""
     began, due_s = time.monotonic(), FIRST_PROGRESS_S
 
     def report(done: int) -> None:
