@@ -36,7 +36,7 @@ class AnalyzeFlags:
 
 
 def analyze(argv: Sequence[str]) -> int:
-    """Parse the flags, read all runs, then write; return the exit code. Nothing is written if one can't be read."""
+    """Parse the flags, read all runs, then write; return the exit code. One unreadable run stops it."""
     flags = parse_plain(AnalyzeFlags, argv)
     folders = _folders(flags)
     outputs, common = _outputs(folders, flags.output)
@@ -85,7 +85,7 @@ def _folders(flags: AnalyzeFlags) -> list[Path]:
 
 
 def _outputs(folders: list[Path], output: str) -> tuple[list[Path], Path]:
-    """Return the folders for each run's files and for a comparison. Raises UsageError if one is not writable."""
+    """Return each run's output folder, and a comparison's. Raises UsageError if one is not writable."""
     if not output:
         outputs, common = folders, folders[0].parent
     else:

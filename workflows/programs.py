@@ -119,7 +119,7 @@ PROGRAMS = {row.name: row for row in _ROWS}
 
 
 def program_of(record: dict[str, Any]) -> Program:
-    """Return the program that wrote a run's record; an unknown one gets a row that fits any run of its kind."""
+    """Return the program that wrote a record; an unknown one gets a row that fits any run of its kind."""
     name = str(record.get("program", "run"))
     if name in PROGRAMS:
         return PROGRAMS[name]

@@ -1,6 +1,7 @@
 """The public door to run folders, in whatever state they are: `from workflows import results`.
 
-    run = results.load("~/ray_results/NAME")     run.trials, run.history: pandas tables; run.best(): the best trial
+    run = results.load("~/ray_results/NAME")    # run.trials, run.history: pandas tables
+    run.best()                                  # the row of the best trial
 
 Neither Ray nor torch is needed.
 """
@@ -137,11 +138,11 @@ def load_history(run_dir: str | Path) -> pd.DataFrame:
 def load_trials(run_dir: str | Path) -> pd.DataFrame:
     """Return a row a trial, in the order in which they were made. Raises OSError or ValueError for no run.
 
-    trial_id, status, error, iteration, metrics, `best/…`, `config/…`, baseline, checkpoint. Metrics are those of
-    the last report, NaN without one; `time_total_s` is the seconds it took. `best/…` is a metric's best value in
-    any report. `error` is the reason of a failure, else None. `config/…` are all hyperparameters. `baseline`
-    marks the trial with the preset's values. `checkpoint` is the path of the newest one, or None. Status is
-    Tune's at its last save (PENDING, RUNNING, PAUSED, TERMINATED, ERROR): a killed run's trials stay RUNNING.
+    Metrics are those of the last report, NaN without one; `time_total_s` is the seconds it took. `best/…` is a
+    metric's best value in any report. `error` is the reason of a failure, else None. `config/…` are all
+    hyperparameters. `baseline` marks the trial with the preset's values. `checkpoint` is the newest one's path,
+    or None. Status is Tune's at its last save (PENDING, RUNNING, PAUSED, TERMINATED, ERROR). Trials of a killed
+    run stay RUNNING.
     """
     return load(run_dir).trials
 
@@ -189,7 +190,7 @@ def _first_number(rows: pd.DataFrame, column: str) -> float:
 
 
 def read_test(run_dir: str | Path) -> dict[str, Any] | None:
-    """Return what the best trial got on the test digits (trial_id, checkpoint, metrics); None if not tested."""
+    """Return the best trial's record of the test digits (trial_id, checkpoint, metrics), or None."""
     try:
         record = json.loads((Path(run_dir).expanduser() / TEST_FILE).read_text())
     except (FileNotFoundError, ValueError):

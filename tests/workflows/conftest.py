@@ -1,10 +1,13 @@
 """Finished runs that several tests read. A test that changes one copies it first."""
 
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from processes import finish, start_workflow
+from processes import DEADLINE_S, finish, start_workflow
 
 from workflows import train_dqn, tune_cvae, tune_gan
 
@@ -35,3 +38,23 @@ def dqn_training(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> 
     """The folder and the output of a training of a DQN with an env runner."""
     flags = ("--num-env-runners", "1", "--address", ray_address)
     return finished(train_dqn, tmp_path_factory.mktemp("runs"), *flags)
+
+
+FAILING = """
+    import sys
+    from workflows import tune_gan
+
+    tune_gan.SPACE = {"generator_lr": ("choice", [1e30])}
+    sys.exit(tune_gan.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="session")
+def failed_gan_search(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
+    """Folder, exit code and all output of a search of GANs whose second trial diverges."""
+    storage = tmp_path_factory.mktemp("runs")
+    flags = ["--smoke", "--precision", "fp32", "--num-samples", "2", "--max-updates", "20"]
+    flags += ["--address", ray_address, "--storage-path", str(storage), "--name", "failed"]
+    command = [sys.executable, "-c", textwrap.dedent(FAILING), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    return storage / "failed", done.returncode, done.stdout + done.stderr

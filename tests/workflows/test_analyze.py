@@ -716,35 +716,10 @@ def test_a_search_is_analysed_while_it_goes_on_and_once_it_was_killed(
     assert {row["id"] for row in of_page(run)["rows"]} == set(trials["trial_id"])
 
 
-FAILING = """
-    import sys
-    from workflows import tune_gan
-
-    tune_gan.SPACE = {"generator_lr": ("choice", [1e30])}
-    sys.exit(tune_gan.main(sys.argv[1:]))
-"""
-
-
 def test_a_search_with_a_failed_trial_has_its_reason_in_the_tables_and_the_page(
-    ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    failed_gan_search: tuple[Path, int, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = (
-        "--smoke",
-        "--precision",
-        "fp32",
-        "--num-samples",
-        "2",
-        "--max-updates",
-        "20",
-        "--address",
-        ray_address,
-        "--name",
-        "run",
-    )
-    command = [sys.executable, "-c", textwrap.dedent(FAILING), *flags, "--storage-path", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    assert done.returncode == 1, done
-    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    shutil.copytree(failed_gan_search[0], tmp_path / "copy")
     for name in ("trials.csv", "report.html"):
         (tmp_path / "copy" / name).unlink()
     out = analyzed(capsys, tmp_path / "copy")

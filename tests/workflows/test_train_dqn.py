@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from processes import finish, start_workflow
 from algorithms.dqn.options import DQNOptions
 from workflows import play, results, train_dqn
 from workflows.cli.option_flags import apply_flags
+from workflows.experiment import ray_cluster
+from workflows.experiment.ray_cluster import Cluster
 from workflows.experiment.training import StopRule
 from workflows.programs import GREEDY_RETURN
 
@@ -64,24 +67,16 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_more_runners_than_the_machine_can_hold_are_refused_with_the_numbers(tmp_path: Path) -> None:
-    flags = (
-        "--num-env-runners",
-        "4000",
-        "--num-learners",
-        "1",
-        "--address",
-        "local",
-        "--storage-path",
-        tmp_path / "runs",
-    )
-    code, out, err = finish(start(*flags))
-    assert (code, out) == (2, "")
-    assert (
-        "--num-env-runners 4000, --num-learners 1 and the algorithm itself need 4002 CPUs, more than the"
-        in err
-    )
-    assert err.count("\n") == 1
+def test_more_runners_than_the_machine_can_hold_are_refused_with_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_cpus = Cluster({"CPU": 2}, is_local=True)
+    monkeypatch.setattr(ray_cluster, "connected", lambda address: nullcontext(two_cpus))
+    flags = ["--num-env-runners", "4000", "--num-learners", "1", "--storage-path", str(tmp_path / "runs")]
+    assert train_dqn.main(flags) == 2
+    asked = "--num-env-runners 4000, --num-learners 1 and the algorithm itself need 4002 CPUs"
+    rule = f"{asked}, more than the 2 CPUs that are there"
+    assert capsys.readouterr().err == f"train_dqn.py: {rule}\n"
     assert not list(tmp_path.iterdir())
 
 

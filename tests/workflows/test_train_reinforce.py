@@ -78,7 +78,7 @@ def test_help_needs_nothing_heavy_and_explains_every_hyperparameter() -> None:
 
 
 def test_smoke_walks_the_whole_path_and_its_policy_plays(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = finish(
         start(
@@ -90,7 +90,7 @@ def test_smoke_walks_the_whole_path_and_its_policy_plays(
             "--name",
             "s",
             "--address",
-            "local",
+            ray_address,
         )
     )
     assert code == 0, out + err

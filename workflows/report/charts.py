@@ -1,6 +1,6 @@
 """The shapes of all charts, as plain numbers: png.py draws them as PNG, plotly.py in the browser.
 
-    run --> Chart --> panels --> series of (x, y), each with a trial's role: best, baseline, stopped, failed, ...
+    run --> Chart --> panels --> series of (x, y), each with a trial's role: best, baseline, stopped, ...
 
 search_charts.py and training_charts.py make them from a run.
 """
@@ -56,7 +56,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes; of the kind `parallel` several `axes`, and the last one, the score, colours the trials."""
+    """One pair of axes; or of the kind `parallel` several `axes`, the last of them the score."""
 
     x_label: str
     y_label: str

@@ -62,7 +62,7 @@ def _of_shuffled(columns: dict[str, pd.Series], scores: pd.Series, mode: str) ->
 
 
 def _scores(run: Run) -> tuple[pd.Series, int]:
-    """Return the scores, by trial_id, at the last report that half of the scored trials reached; its number."""
+    """Return the scores at the last report that half of the scored trials reached, and its number."""
     if run.metric not in run.history:
         return pd.Series(dtype=float), 0
     finite = run.history[is_finite(run.history[run.metric])]

@@ -47,7 +47,10 @@ def test_the_likelihood_of_grey_levels_is_the_mean_over_their_binarisations() ->
 
 
 def test_gaussian_kl_by_hand() -> None:
-    """KL(N(1, 4) || N(0, 1)) = (4 + 1 - 1 - log 4) / 2; against N(3, 2) it is (log(2 / 4) + (4 + 4) / 2 - 1) / 2. Units add up."""
+    """KL(N(1, 4) || N(0, 1)) = (4 + 1 - 1 - log 4) / 2; against N(3, 2), (log(2 / 4) + (4 + 4) / 2 - 1) / 2.
+
+    Units add up.
+    """
     mean_q_BZ, log_var_q_BZ = double([[1.0, 1.0]]), double([[4.0, 4.0]]).log()
     mean_p_BZ, log_var_p_BZ = double([[0.0, 3.0]]), double([[1.0, 2.0]]).log()
     by_hand = (4 - math.log(4)) / 2 + (math.log(2 / 4) + 4 - 1) / 2

@@ -42,7 +42,7 @@ def test_generator_loss_is_minus_log_of_the_discriminators_belief() -> None:
 
 
 def test_generator_learns_most_where_it_is_worst() -> None:
-    """d/dlogit of -log sigmoid(logit) is sigmoid(logit) - 1: about -1 for an obvious fake, about 0 for a perfect one."""
+    """d/dl of -log sigmoid(l) is sigmoid(l) - 1: about -1 for an obvious fake, about 0 for a perfect one."""
     fake_B = torch.tensor([-10.0, 10.0], requires_grad=True)
     non_saturating_generator_loss(fake_B).backward()
     assert fake_B.grad is not None

@@ -1,4 +1,4 @@
-"""Scoring: the sums by hand, the invariants of a distance, then what the metrics must do to real digits that are spoilt step by step."""
+"""Scoring: sums by hand, invariants of a distance, scores of real digits that are spoilt step by step."""
 
 import json
 import math
