@@ -1,4 +1,5 @@
-"""One Ray cluster for the whole session, on ports of its own and with its own folder; nothing of it is left behind."""
+"""One Ray cluster for the whole session, on ports of its own and with its own folder; nothing of it is left
+behind."""
 
 import logging
 import os
@@ -12,7 +13,8 @@ import pytest
 
 from algorithms import mnist
 
-# Ray reads these when it is imported; the cluster's token is known to this process and to those that it starts, and to nobody else.
+# Ray reads these when it is imported; the cluster's token is known to this process and to those that it
+# starts, and to nobody else.
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = os.urandom(16).hex()

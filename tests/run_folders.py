@@ -9,9 +9,11 @@ STATE = "experiment_state-2026-01-01_00-00-00.json"
 
 
 def make_run(folder: Path, trials: list[dict[str, Any]], max_updates: int = 40, **record: Any) -> Path:
-    """Write a run folder as Tune would: per trial an id, a status, a config, and the text of its result.json; `record` goes to run.json.
+    """Write a run folder as Tune would: per trial an id, a status, a config, and the text of its result.json;
+    `record` goes to run.json.
 
-    A trial with `"saved": False` began after Tune had last saved the run's state: it has but its folder, with its params.json.
+    A trial with `"saved": False` began after Tune had last saved the run's state: it has but its folder, with
+    its params.json.
     """
     folder.mkdir()
     run = {
@@ -66,7 +68,9 @@ def make_training(
     program: str = "train_dqn",
     **record: Any,
 ) -> Path:
-    """Write the folder of a training with these mean greedy returns (None: no evaluation), a report every 1000 environment steps."""
+    """Write the folder of a training with these mean greedy returns (None: no evaluation), a report every
+    1000 environment steps.
+    """
     reports = []
     for i, greedy in enumerate(returns, start=1):
         runners = (

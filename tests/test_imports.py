@@ -56,7 +56,9 @@ class Module:
 
     @property
     def room(self) -> str:
-        """The part of the layout that it belongs to: a folder of the package, or a file beside the folders."""
+        """The part of the layout that it belongs to: a folder of the package, or a file beside the
+        folders.
+        """
         return ".".join(self.name.split(".")[:2])
 
     def imports(self, at_top_only: bool = False) -> Iterator[str]:

@@ -138,11 +138,11 @@ def load_history(run_dir: str | Path) -> pd.DataFrame:
 def load_trials(run_dir: str | Path) -> pd.DataFrame:
     """Return a row a trial, in the order in which they were made. Raises OSError or ValueError for no run.
 
-    Metrics are those of the last report, NaN without one; `time_total_s` is the seconds it took. `best/…` is a
-    metric's best value in any report. `error` is the reason of a failure, else None. `config/…` are all
-    hyperparameters. `baseline` marks the trial with the preset's values. `checkpoint` is the newest one's path,
-    or None. Status is Tune's at its last save (PENDING, RUNNING, PAUSED, TERMINATED, ERROR). Trials of a killed
-    run stay RUNNING.
+    Metrics are those of the last report, NaN without one; `time_total_s` is the seconds it took. `best/…` is
+    a metric's best value in any report. `error` is the reason of a failure, else None. `config/…` are all
+    hyperparameters. `baseline` marks the trial with the preset's values. `checkpoint` is the path of the
+    newest one, or None. Status is Tune's at its last save (PENDING, RUNNING, PAUSED, TERMINATED, ERROR).
+    Trials of a killed run stay RUNNING.
     """
     return load(run_dir).trials
 

@@ -1,4 +1,5 @@
-"""`analyze.py` as a person runs it: on runs made by hand, on real ones while they go on and once they were killed."""
+"""`analyze.py` as a person runs it: on runs made by hand, on real ones while they go on and once they were
+killed."""
 
 import json
 import os

@@ -70,7 +70,7 @@ def _scale(log: bool) -> dict[str, Any]:
 
 
 def _trace(series: Series, panel: Panel, label: str, first: bool, i: int) -> dict[str, Any]:
-    """Return a series as a trace. The i-th quantity has its own colour; dashes tell repeated colours apart."""
+    """Return a series as a trace. The i-th quantity has its own colour; dashes mark repeated ones."""
     color = COLORS.get(series.role, QUANTITIES[i % len(QUANTITIES)])
     dash = _DASHES.get(series.role, _CYCLE[0 if series.role else i // len(QUANTITIES) % len(_CYCLE)])
     important = series.role in ("best", "baseline")

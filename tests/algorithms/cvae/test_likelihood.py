@@ -28,8 +28,8 @@ def test_the_likelihood_is_the_same_in_chunks_of_any_size(
 ) -> None:
     """Nothing is random where the posterior is the prior and the decoder ignores z.
 
-    A likelihood is a sum of 784 equal terms, so fp32 knows it to 784 eps, whatever the order of the sum. One draw
-    too few of 11 would change it by log(11 / 10), twice as much.
+    A likelihood is a sum of 784 equal terms, so fp32 knows it to 784 eps, whatever the order of the sum. One
+    draw too few of 11 would change it by log(11 / 10), twice as much.
     """
     rounding = 784 * torch.finfo(torch.float32).eps
     network = trained_network(CVAETrainer(options, digits).state_dict())

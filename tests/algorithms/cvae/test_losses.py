@@ -83,6 +83,8 @@ def test_importance_weighted_bound_is_the_log_of_the_mean_weight() -> None:
 
 
 def test_an_active_unit_is_one_that_digits_move() -> None:
-    """Means of -1 and 1 vary by 2 (unbiased), -0.05 and 0.05 by 0.005, which is below 0.01; -0.1 and 0.1 by 0.02."""
+    """Means of -1 and 1 vary by 2 (unbiased), -0.05 and 0.05 by 0.005, which is below 0.01; -0.1 and 0.1 by
+    0.02.
+    """
     mean_BZ = torch.tensor([[1.0, 0.05, 0.1], [-1.0, -0.05, -0.1]])
     assert active_units(mean_BZ) == 2

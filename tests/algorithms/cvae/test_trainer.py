@@ -88,8 +88,8 @@ def test_an_updates_gradient_is_that_of_the_bound(
 ) -> None:
     """The gradient by hand, in float64: log-likelihoods pixel by pixel, densities and KL by torch.
 
-    A log weight is a sum of about 550 nats, so fp32 knows it to some eps * 550. Its exponential, the weight of a
-    draw in the gradient, has that as its relative error.
+    A log weight is a sum of about 550 nats, so fp32 knows it to some eps * 550. Its exponential, the weight
+    of a draw in the gradient, has that as its relative error.
     """
     options = replace(CVAE, prior=prior, **bound)
     trainer, replay = CVAETrainer(options, digits), CVAETrainer(options, digits)
@@ -167,7 +167,9 @@ def test_the_averaged_network_is_the_average_by_hand(digits: mnist.MNIST) -> Non
 
 
 def test_training_never_sees_a_held_out_digit_nor_a_test_digit(digits: mnist.MNIST) -> None:
-    """Spoiling them changes nothing that is trained, spoiling a digit that is trained on does; and what is scored are the held-out ones."""
+    """Spoiling them changes nothing that is trained, spoiling a digit that is trained on does; and what is
+    scored are the held-out ones.
+    """
     last = len(digits.train_images) - len(digits.train_images) // 12
     inverted = 255 - digits.train_images
     spoilt_end = changed(
@@ -228,7 +230,8 @@ def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIS
         "row 7 shows sevens, each before its reconstruction"
     )
 
-    with torch.no_grad():  # a decoder that passes z through, and knows no label: every row is then the same, every column another z
+    # a decoder that passes z through, and knows no label: every row is then the same, every column another z
+    with torch.no_grad():
         decoder = trainer.network.decoder
         for parameter in decoder.parameters():
             parameter.zero_()
@@ -265,7 +268,8 @@ CONTINUE = """
 
     torch.set_num_threads(1)
     state = torch.load(sys.argv[1], weights_only=True)
-    trainer = CVAETrainer(CVAEOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)  # the seed comes from the state, not from here
+    # the seed comes from the state, not from here
+    trainer = CVAETrainer(CVAEOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)
     trainer.load_state_dict(state)
     trainer.train(200 - trainer.updates)
     torch.save(trainer.state_dict(), sys.argv[2])
@@ -324,9 +328,11 @@ CONVOLUTIONAL = replace(MLP, architecture="conv", width=64, depth=1, prior="flow
     ids=["mlp-0", "mlp-1", "conv-0"],
 )
 def test_it_learns(digits: mnist.MNIST, options: CVAEOptions, seed: int, least_accuracy: float) -> None:
-    """A thousand updates leave most of the way from the 206 nats of independent pixels behind, and the labels begin to be obeyed.
+    """A thousand updates leave most of the way from the 206 nats of independent pixels behind, and the labels
+    begin to be obeyed.
 
-    Measured: MLP, seeds 0 to 2, nll 111 to 113 and accuracy 0.50 to 0.53; convolutional, seeds 0 and 1, 108 to 111 and 0.94.
+    Measured: MLP, seeds 0 to 2, nll 111 to 113 and accuracy 0.50 to 0.53; convolutional, seeds 0 and 1, 108
+    to 111 and 0.94.
     """
     trainer = CVAETrainer(options, digits, seed=seed)
     trainer.train(1000)

@@ -102,7 +102,8 @@ def test_without_averaging_samples_come_from_the_generator_itself(digits: mnist.
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(digits: mnist.MNIST) -> None:
     """Its gradients after an update are those of its own loss, computed again from scratch, in float64.
 
-    A gradient of fp32 is a sum over 16 pictures of 784 pixels, whose terms may cancel: 1e-4 of the largest is 840 eps.
+    A gradient of fp32 is a sum over 16 pictures of 784 pixels, whose terms may cancel: 1e-4 of the largest is
+    840 eps.
     """
     trainer = GANTrainer(GAN, digits)
     trainer.train(1)
@@ -168,7 +169,8 @@ CONTINUE = """
 
     torch.set_num_threads(1)
     state = torch.load(sys.argv[1], weights_only=True)
-    trainer = GANTrainer(GANOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)  # the seed comes from the state, not from here
+    # the seed comes from the state, not from here
+    trainer = GANTrainer(GANOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)
     trainer.load_state_dict(state)
     trainer.train(200 - trainer.updates)
     torch.save(trainer.state_dict(), sys.argv[2])
@@ -209,7 +211,9 @@ def test_a_run_continued_in_a_new_process_is_bit_identical(digits: mnist.MNIST, 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_learns(digits: mnist.MNIST, seed: int) -> None:
-    """A quarter of the homework's width, trained for half a minute, leaves most of the way to real digits behind."""
+    """A quarter of the homework's width, trained for half a minute, leaves most of the way to real digits
+    behind.
+    """
     trainer = GANTrainer(GANOptions(width=8, ema_decay=0.98), digits, seed=seed)
     before = trainer.evaluate(1000)
     trainer.train(600)

@@ -1,4 +1,5 @@
-"""The page of a run in a real browser: it works at a desk and on a phone, asks nothing of a network, and shows what a run wrote as text."""
+"""The page of a run in a real browser: it works at a desk and on a phone, asks nothing of a network, and
+shows what a run wrote as text."""
 
 from __future__ import annotations
 
@@ -95,7 +96,9 @@ def write_search(
 
 
 def small_search(folder: Path) -> Path:
-    """A search with a trial of every fate, whose failed trial has a config and an error that would be markup."""
+    """A search with a trial of every fate, whose failed trial has a config and an error that would be
+    markup.
+    """
     configs = {
         trial_id: {
             "lr": 0.001 / (i + 3),
@@ -250,7 +253,9 @@ class Browser:
         return [message for message in said if not any(named in message for named in NAMED_MESSAGES)]
 
     def requested(self) -> set[str]:
-        """Return what was asked for since the page was opened, but by the browser's own pages; of data and blobs the first word only."""
+        """Return what was asked for since the page was opened, but by the browser's own pages; of data and
+        blobs the first word only.
+        """
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
         urls = [
@@ -259,7 +264,9 @@ class Browser:
         return {url.partition(":")[0] if url.startswith(("data:", "blob:")) else url for url in urls}
 
     def nameless(self, *roles: str) -> tuple[int, list[str]]:
-        """Return how many controls and images of `roles` a screen reader finds, and those of them that it has no name for."""
+        """Return how many controls and images of `roles` a screen reader finds, and those of them that it has
+        no name for.
+        """
         nodes = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
         found = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
         return len(found), [str(node) for node in found if not node.get("name", {}).get("value")]
@@ -309,7 +316,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(browser: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Browser]]:
-    """Open a page; whatever a test does with it, the console has nothing to complain of and nothing leaves the page."""
+    """Open a page; whatever a test does with it, the console has nothing to complain of and nothing leaves
+    the page.
+    """
     shown: list[Path] = []
 
     def check() -> None:

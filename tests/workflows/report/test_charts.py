@@ -24,7 +24,9 @@ def search(folder: Path, trials: list[dict[str, Any]], **record: Any) -> Run:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """The baseline, the best, another one that ran to its end, two that were stopped, one of each other kind."""
+    """The baseline, the best, another one that ran to its end, two that were stopped, one of each other
+    kind.
+    """
     return search(
         tmp_path / "run",
         [
