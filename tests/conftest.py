@@ -20,14 +20,14 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = os.urandom(16).hex()
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what needs no Ray first, so that a mistake shows within seconds, and what is slow last."""
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("slow") is not None,
-            "ray_address" in getattr(item, "fixturenames", ()),
-        )
-    )
+    """Mark what starts Ray, and sort: what needs no Ray first, for a quick answer, and what is slow last."""
+    for item in items:
+        workflows = hasattr(getattr(item, "module", None), "start_workflow")
+        if workflows or "ray_address" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+    items.sort(key=lambda item: tuple(item.get_closest_marker(name) is not None for name in ("slow", "ray")))
 
 
 @pytest.fixture(scope="session")
