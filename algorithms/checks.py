@@ -11,7 +11,7 @@ from algorithms.schedules import as_schedule, values
 
 
 class Bounds(TypedDict, total=False):
-    """The bounds of a number: `least` and `most` belong to the range, `above` and `below` don't."""
+    """The bounds of a range: `least` and `most` belong to it, `above` and `below` do not."""
 
     least: float
     above: float
@@ -19,12 +19,20 @@ class Bounds(TypedDict, total=False):
     below: float
 
 
+LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
+
+
 class Checks:
     """Rules for the fields of a frozen dataclass, one after the other.
 
         Checks(self).whole("depth", least=1).number("lr", above=0).one_of("prior", PRIORS)
 
-    `error` is the class that is raised, `spelling` turns a field's name into the user's word for it (a flag).
+    A broken rule raises `error`. `spelling` turns a field's name into the user's word for it, such as a flag.
     """
 
     def __init__(
@@ -42,9 +50,7 @@ class Checks:
     def whole(self, *names: str, **bounds: Unpack[Bounds]) -> Self:
         """Check that fields are whole numbers within bounds."""
         words = _in_words(bounds)
-        rule = "a whole number" + (
-            f" of {words}" if words.startswith("at ") else f" {words}" if words else ""
-        )
+        rule = f"a whole number {'of ' * words.startswith('at ')}{words}".strip()
         for name in names:
             value = getattr(self._fields, name)
             self.that(type(value) is int and _within(value, **bounds), name, rule)
@@ -53,7 +59,10 @@ class Checks:
     def number(self, *names: str, infinite: bool = False, **bounds: Unpack[Bounds]) -> Self:
         """Check that fields are numbers within bounds, and finite unless `infinite` allows otherwise."""
         rule = "a positive number" if bounds == {"above": 0} else _in_words(bounds) or "a finite number"
-        rule += ", or inf" if infinite else ""
+        if infinite:
+            rule += ", or inf"
+        elif bounds and bounds != {"above": 0} and not {"most", "below"} & bounds.keys():
+            rule += " and finite"
         for name in names:
             value = getattr(self._fields, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -69,9 +78,8 @@ class Checks:
 
     def one_of(self, name: str, allowed: Sequence[Any]) -> Self:
         """Check that a field is one of the allowed values."""
-        return self.that(
-            getattr(self._fields, name) in allowed, name, f"one of {', '.join(map(str, allowed))}"
-        )
+        rule = f"one of {', '.join(map(str, allowed))}"
+        return self.that(getattr(self._fields, name) in allowed, name, rule)
 
     def sizes(self, name: str) -> Self:
         """Check that a field is a list of layer sizes, and keep it as a tuple."""
@@ -95,19 +103,13 @@ class Checks:
 
 
 def _within(value: float, **bounds: Unpack[Bounds]) -> bool:
-    """Return whether the value is within the bounds; NaN never is."""
-    compare: dict[str, Any] = {
-        "least": operator.ge,
-        "above": operator.gt,
-        "most": operator.le,
-        "below": operator.lt,
-    }
-    return all(compare[name](value, bound) for name, bound in bounds.items())
+    """Return whether the value is within the bounds; NaN is not within any."""
+    given: dict[str, Any] = {**bounds}
+    return all(LIMITS[name][1](value, bound) for name, bound in given.items())
 
 
 def _in_words(bounds: Bounds) -> str:
     """Return the bounds as the end of a sentence."""
     if set(bounds) == {"least", "most"}:
         return f"from {bounds['least']:g} to {bounds['most']:g}"
-    words = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
-    return " and ".join(f"{words[name]} {bound:g}" for name, bound in bounds.items())
+    return " and ".join(f"{LIMITS[name][0]} {bound:g}" for name, bound in bounds.items())

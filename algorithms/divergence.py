@@ -11,7 +11,7 @@ class TrainingDiverged(FloatingPointError):
 
 
 def check_finite(values_NM: Tensor, names: Sequence[str], first_update: int) -> None:
-    """Raise TrainingDiverged if an entry of `values_NM` is not finite (N updates from `first_update`, M metrics)."""
+    """Raise TrainingDiverged if a value is NaN or infinite: N updates from `first_update` on, M metrics."""
     if torch.isfinite(values_NM).all():
         return
     row, column = (~torch.isfinite(values_NM)).nonzero()[0].tolist()

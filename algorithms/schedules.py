@@ -1,4 +1,6 @@
-"""Hyperparameters that change as training goes on, in RLlib's form: a number, or ((env_steps, value), …) with straight lines between."""
+"""Hyperparameters that change during training, in RLlib's form.
+
+A schedule is a number, or ((env_steps, value), …) with straight lines between these corners."""
 
 import itertools
 import math
@@ -7,12 +9,12 @@ Schedule = float | tuple[tuple[int, float], ...]
 
 
 def value_at(schedule: Schedule, env_steps: float) -> float:
-    """Return the value after so many environment steps; the last one holds for ever."""
+    """Return the value after `env_steps` environment steps; after the last corner it stays constant."""
     if not isinstance(schedule, tuple):
         return schedule
     earlier = [point for point in schedule if point[0] <= env_steps]
     later = [point for point in schedule if point[0] > env_steps]
-    (step, value) = earlier[-1]
+    step, value = earlier[-1]
     if not later:
         return value
     next_step, next_value = later[0]
@@ -20,8 +22,11 @@ def value_at(schedule: Schedule, env_steps: float) -> float:
 
 
 def as_schedule(schedule: object) -> Schedule:
-    """Return RLlib's lists as tuples. Raises ValueError for what is neither a number nor pairs of (env_steps, value) that rise from 0."""
-    if isinstance(schedule, int | float) and math.isfinite(schedule):
+    """Return a schedule with RLlib's lists as tuples.
+
+    Raises ValueError unless it is a number, or pairs of (env_steps, value) whose steps rise from 0.
+    """
+    if isinstance(schedule, int | float) and not isinstance(schedule, bool) and math.isfinite(schedule):
         return float(schedule)
     try:
         points = tuple((int(step), float(value)) for step, value in schedule)  # type: ignore[attr-defined]
@@ -34,5 +39,5 @@ def as_schedule(schedule: object) -> Schedule:
 
 
 def values(schedule: Schedule) -> tuple[float, ...]:
-    """Return the values at its corners: it never leaves the range that they span."""
+    """Return the values at the corners; the schedule never leaves the range that they span."""
     return tuple(value for _, value in schedule) if isinstance(schedule, tuple) else (schedule,)

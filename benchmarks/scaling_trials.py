@@ -63,7 +63,8 @@ def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         flags = search.SearchFlags(
-            num_samples=num_trials, max_updates=NUM_REPORTS, updates_per_report=1, scheduler=scheduler, storage_path=folder,
+            num_samples=num_trials, max_updates=NUM_REPORTS, updates_per_report=1, scheduler=scheduler,
+            storage_path=folder,
             cpus_per_trial=2 / slots,
         )  # fmt: skip
         run_dir = Path(folder) / "run"
@@ -84,7 +85,8 @@ def run(num_trials: int, slots: int, scheduler: str, data: mnist.MNIST) -> dict[
             len(result.metrics_dataframe) for result in results if result.metrics_dataframe is not None
         )
     return {
-        "num_trials": num_trials, "slots": slots, "scheduler": scheduler, "num_reports": num_reports, "seconds": took, "head_s": head_s,
+        "num_trials": num_trials, "slots": slots, "scheduler": scheduler,
+        "num_reports": num_reports, "seconds": took, "head_s": head_s,
         "state_bytes": state_bytes, **{name: float(amount) for name, amount in watch.sums.items()},
     }  # fmt: skip
 
@@ -110,9 +112,12 @@ def say(point: dict[str, Any]) -> None:
         return point.get(f"{name}_s", 0.0) / point["num_reports"] * 1e3
 
     print(
-        f"{point['num_trials']} trials, {point['slots']} at a time, {point['scheduler']}: {point['num_reports']} reports, head "
-        f"{ms('head'):.1f} ms a report (of it saving {ms('checkpoint'):.1f}, {point['save_calls']:.0f} times; keeping {ms('keep'):.1f}, "
-        f"{point['kept_calls']:.0f} times; choosing {ms('choose'):.2f}), {point['state_bytes'] / 1e3:.0f} kB of state, "
+        f"{point['num_trials']} trials, {point['slots']} at a time, {point['scheduler']}: "
+        f"{point['num_reports']} reports, head "
+        f"{ms('head'):.1f} ms a report (of it saving {ms('checkpoint'):.1f}, {point['save_calls']:.0f} times"
+        f"; keeping {ms('keep'):.1f}, "
+        f"{point['kept_calls']:.0f} times; choosing {ms('choose'):.2f}), "
+        f"{point['state_bytes'] / 1e3:.0f} kB of state, "
         f"{point['seconds']:.1f} s",
         flush=True,
     )

@@ -1,4 +1,5 @@
-"""One Ray cluster for the whole session, on ports of its own and with its own folder; nothing of it is left behind."""
+"""One Ray cluster for the whole session, on ports of its own and with its own folder; nothing of it is left
+behind."""
 
 import logging
 import os
@@ -12,20 +13,21 @@ import pytest
 
 from algorithms import mnist
 
-# Ray reads these when it is imported; the cluster's token is known to this process and to those that it starts, and to nobody else.
+# Ray reads these when it is imported; the cluster's token is known to this process and to those that it
+# starts, and to nobody else.
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = os.urandom(16).hex()
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what needs no Ray first, so that a mistake shows within seconds, and what is slow last."""
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("slow") is not None,
-            "ray_address" in getattr(item, "fixturenames", ()),
-        )
-    )
+    """Mark what starts Ray, and sort: what needs no Ray first, for a quick answer, and what is slow last."""
+    for item in items:
+        workflows = hasattr(getattr(item, "module", None), "start_workflow")
+        if workflows or "ray_address" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+    items.sort(key=lambda item: tuple(item.get_closest_marker(name) is not None for name in ("slow", "ray")))
 
 
 @pytest.fixture(scope="session")

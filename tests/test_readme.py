@@ -1,4 +1,5 @@
-"""The Python of the README, the guide and the FAQ runs as it is written, except for shorter trainings and other folders."""
+"""The Python of the README, the guide and the FAQ runs as it is written, except for shorter trainings and
+other folders."""
 
 import re
 import shutil

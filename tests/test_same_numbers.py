@@ -1,4 +1,5 @@
-"""Moving code changes no number: a few updates of every algorithm give what same_numbers.json says, to the last bit.
+"""Moving code changes no number: a few updates of every algorithm give what same_numbers.json says, to the
+last bit.
 
 The record holds for one kind of processor and one set of versions. Elsewhere these tests skip and name both.
 Where a change is meant to change numbers, `python tests/numbers_record.py` writes the record anew.

@@ -38,7 +38,7 @@ class LocalClusterFlags:
     ssh_user: str
     """User to log in as, the same on all machines."""
     ssh_private_key: str = ""
-    """Private key to log in with (default: the one that `ssh` picks). The head gets a copy for the workers."""
+    """Private key to log in with (default: what `ssh` picks). The head gets a copy for the workers."""
     output: str = "cluster.local.yaml"
     """File to write. An existing file is replaced."""
 

@@ -1,6 +1,7 @@
-"""Digits from a run's best generative model: `python workflows/sample.py RUN_DIR`, even while the run goes on.
+"""Digits from a run's best generative model: `python workflows/sample.py RUN_DIR`, also during the run.
 
-run folder --> its best trial, or --trial --> the trial's newest checkpoint --> a page as .png, or arrays as .npz"""
+run folder --> its best trial, or --trial --> the trial's newest checkpoint --> a page as .png, or arrays as
+.npz"""
 
 from __future__ import annotations
 
@@ -14,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from algorithms.checks import Checks
 from algorithms.generative import CHECKPOINT_FILE, ROW
-from workflows.cli.flags import UsageError, parse_plain, run_main
-from workflows.programs import PROGRAMS, Program, attribute, program_of
+from workflows.cli.flags import UsageError, checks, parse_plain, run_main
+from workflows.programs import PROGRAMS, Program, attribute
 from workflows.runs.files import RUN_FILE
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ class SampleFlags:
     run_dir: Annotated[str, Positional, arg(metavar="RUN_DIR")]
     """The run's folder."""
     num: int = 100
-    """Number of digits; a multiple of 10 with --grid or --interpolate. Models with labels draw 0 to 9 in turn."""
+    """Number of digits; with --grid or --interpolate a multiple of 10. With labels, 0 to 9 come in turn."""
     output: str = "samples.png"
     """A .png has ten digits in a row. A .npz has images, uint8 [num, 28, 28] with ink 255, and labels, int64
     [num], if the model has labels. An old file is replaced."""
     digit: Annotated[int | None, arg(metavar="INT")] = None
     """Draw this digit only (models with labels; not with --grid)."""
     grid: bool = False
-    """Ten rows, the digits 0 to 9. Each column has one draw of noise, and so one style (models with labels)."""
+    """Ten rows, the digits 0 to 9; the same noise, and so one style, down a column (models with labels)."""
     interpolate: bool = False
     """Rows of ten even steps from one draw of noise to another. With labels, a row keeps to one digit."""
     trial: Annotated[str | None, arg(metavar="STR")] = None
@@ -47,23 +47,17 @@ class SampleFlags:
     """Seed of the noise. The same seed draws the same digits on the same device."""
 
     def __post_init__(self) -> None:
-        checks = Checks(self, UsageError, lambda name: "--" + name)
-        checks.whole("num", least=1, most=100_000)
-        checks.that(self.digit in (None, *range(10)), "digit", "0 to 9")
+        rules = checks(self).whole("num", least=1, most=100_000)
+        rules.that(self.digit in (None, *range(10)), "digit", "0 to 9")
         if self.grid and self.interpolate:
             raise UsageError("--grid excludes --interpolate: leave one of them out")
-        in_rows = self.grid or self.interpolate
-        checks.that(
-            not in_rows or self.num % ROW == 0, "num", f"a multiple of {ROW} with --grid or --interpolate"
-        )
-        checks.that(
-            self.digit is None or not self.grid,
-            "digit",
-            "left out with --grid, whose rows are all ten digits",
-        )
-        checks.that(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32")
+        whole_rows = self.num % ROW == 0 or not (self.grid or self.interpolate)
+        rules.that(whole_rows, "num", f"a multiple of {ROW} with --grid or --interpolate")
+        all_digits = "left out with --grid, whose rows are all ten digits"
+        rules.that(self.digit is None or not self.grid, "digit", all_digits)
+        rules.that(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32")
         suffix = Path(self.output).suffix.lower()
-        checks.that(suffix in (".png", ".npz"), "output", "a name that ends in .png or .npz")
+        rules.that(suffix in (".png", ".npz"), "output", "a name that ends in .png or .npz")
 
 
 def sample(argv: Sequence[str]) -> int:
@@ -74,7 +68,7 @@ def sample(argv: Sequence[str]) -> int:
     if not is_open or os.path.isdir(output):
         raise UsageError(f"--output must be a file in a folder that you may write to, got {flags.output!r}")
     run, best = _load(flags.run_dir)
-    program = program_of(run.record)
+    program = run.program
     if not program.draws:
         drawing = ", ".join(row.name for row in PROGRAMS.values() if row.draws)
         raise UsageError(f"{run.folder} is a run of {program.name}, which draws no digits; {drawing} do")
@@ -100,7 +94,7 @@ def _load(run_dir: str) -> tuple[Run, Any]:
 
     try:
         run = results.load(folder)
-        return run, run.best(run.metric, run.mode)
+        return run, run.best()
     except (OSError, LookupError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"
         raise UsageError(f"{folder} can't be read; is its {RUN_FILE} broken? ({why})") from None

@@ -18,7 +18,7 @@ MODEL = flags_of(PRESETS["CartPole-v1"], group="model (defaults for CartPole-v1)
 
 @dataclass(frozen=True)
 class TrainDQNFlags(MODEL, training.TrainingFlags):  # type: ignore[valid-type, misc]
-    """Train a DQN. CartPole-v1 and Acrobot-v1 have presets; other environments start from DQNOptions' defaults."""
+    """Train a DQN. CartPole-v1 and Acrobot-v1 have presets; others start from DQNOptions' defaults."""
 
     synchronous: bool = False
     """Let the env runners wait while the learner learns: slower, but a seed repeats its numbers."""

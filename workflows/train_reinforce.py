@@ -1,4 +1,4 @@
-"""Train REINFORCE on a Gymnasium environment: `python workflows/train_reinforce.py`, on a laptop or on a cluster."""
+"""Train REINFORCE on a Gymnasium environment: `python workflows/train_reinforce.py`, also on a cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ MODEL = flags_of(PRESETS["CartPole-v1"], group="model (defaults for CartPole-v1)
 
 @dataclass(frozen=True)
 class TrainREINFORCEFlags(MODEL, training.TrainingFlags):  # type: ignore[valid-type, misc]
-    """Train REINFORCE. CartPole-v1, Acrobot-v1 and Pendulum-v1 have presets; others start from REINFORCEOptions' defaults."""
+    """Train REINFORCE. CartPole-v1, Acrobot-v1 and Pendulum-v1 have presets.
+
+    Other environments start from REINFORCEOptions' defaults.
+    """
 
 
 def train_reinforce(argv: Sequence[str]) -> int:

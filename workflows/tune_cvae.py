@@ -1,4 +1,4 @@
-"""Search a conditional VAE's hyperparameters on MNIST: `python workflows/tune_cvae.py`, on a laptop or on a cluster."""
+"""Search a conditional VAE's hyperparameters on MNIST: `python workflows/tune_cvae.py`, also on a cluster."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TuneCVAEFlags(flags_of(PRESETS["homework"], SPACE, GROUP), search.SearchFl
     """
 
     preset: Literal["homework", "likelihood"] = "homework"
-    """The baseline, and the values that are not searched: the reference setting, or one of high likelihood."""
+    """The baseline and what isn't searched: the reference setting, or one of high likelihood."""
     metric: Literal[
         "elbo", "nll", "reconstruction", "conditional_accuracy", "fid_mnist", "classifier_score"
     ] = "elbo"

@@ -1,4 +1,4 @@
-"""Search the DCGAN's hyperparameters on MNIST: `python workflows/tune_gan.py`, on a laptop or on a cluster."""
+"""Search the DCGAN's hyperparameters on MNIST: `python workflows/tune_gan.py`, also on a cluster."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPACE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TuneGANFlags(flags_of(PRESET, SPACE), search.SearchFlags):  # type: ignore[misc]
-    """Search the hyperparameters of a DCGAN on MNIST. The first trial, the baseline, is the reference setting.
+    """Search a DCGAN's hyperparameters on MNIST. The first trial, the baseline, is the reference setting.
 
     A flag of the model fixes a hyperparameter for all trials; it is not searched then.
     """

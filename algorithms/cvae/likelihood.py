@@ -37,9 +37,10 @@ def binarise(grey_BP: Tensor, generator: torch.Generator) -> Tensor:
 def bounds(
     network: CVAE, grey_BP: Tensor, label_B: Tensor, generator: torch.Generator, precision: str = "fp32"
 ) -> dict[str, float]:
-    """Return `elbo` with one draw of z per digit, its parts (elbo = -reconstruction - kl), and `active_units`.
+    """Return `elbo` (one draw of z per digit), its parts (elbo = -reconstruction - kl), and `active_units`.
 
-    Active units are counted in the noise that the prior maps to z, so that the prior's mean per label doesn't count.
+    Active units are counted in the noise that the prior maps to z, so that the prior's mean per label doesn't
+    count.
     """
     log_likelihoods, kls, means = [], [], []
     for grey_bP, label_b in _batches(grey_BP, label_B, MOST_ROWS):
@@ -72,9 +73,9 @@ def negative_log_likelihood(
 ) -> Tensor:
     """Return -log p(x|y) of each binarised digit by the importance-weighted bound; float64 [B].
 
-    `num_samples` is K. The expectation is never below the truth, and falls towards it with more samples. MOST_ROWS
-    draws are decoded at a time, so memory does not grow with B and K. `progress` is called with the numbers of
-    finished and of all digits.
+    `num_samples` is K. The expectation is never below the truth, and falls towards it with more samples.
+    MOST_ROWS draws are decoded at a time, so memory does not grow with B and K. `progress` is called with the
+    numbers of finished and of all digits.
     """
     digits_at_a_time = max(1, MOST_ROWS // num_samples)
     samples_at_a_time = min(num_samples, MOST_ROWS)

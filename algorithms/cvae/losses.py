@@ -16,8 +16,8 @@ ACTIVE_VARIANCE = 1e-2
 def bernoulli_log_likelihood(pixels_BP: Tensor, logits_BP: Tensor) -> Tensor:
     """Return sum_p [x log sigmoid(l) + (1 - x) log(1 - sigmoid(l))] = sum_p [x l - softplus(l)]; [B].
 
-    Any leading dimensions broadcast. Of binary pixels it is a log-likelihood. Of grey levels x in (0, 1) it is the
-    expected log-likelihood of a digit binarised with probabilities x.
+    Any leading dimensions broadcast. Of binary pixels it is a log-likelihood. Of grey levels x in (0, 1) it
+    is the expected log-likelihood of a digit binarised with probabilities x.
     """
     return (pixels_BP * logits_BP).sum(dim=-1) - softplus(logits_BP).sum(dim=-1)
 
@@ -42,8 +42,8 @@ def gaussian_log_density(z_BZ: Tensor, mean_BZ: Tensor, log_var_BZ: Tensor) -> T
 def elbo(log_likelihood_B: Tensor, kl_B: Tensor, beta: float = 1.0) -> Tensor:
     """Return log p(x|z,y) - beta * KL(q(z|x,y) || p(z|y)); [B]. Kingma & Welling 2014, equation 3.
 
-    With beta = 1 its mean over z from q is at most log p(x|y). Another beta (Higgins+ 2017) trades reconstruction
-    for the information in z. Below 1 it is no bound.
+    With beta = 1 its mean over z from q is at most log p(x|y). Another beta (Higgins+ 2017) trades
+    reconstruction for the information in z. Below 1 it is no bound.
     """
     return log_likelihood_B - beta * kl_B
 
@@ -51,12 +51,12 @@ def elbo(log_likelihood_B: Tensor, kl_B: Tensor, beta: float = 1.0) -> Tensor:
 def importance_weighted_bound(log_weights_KB: Tensor) -> Tensor:
     """Return log mean_k w_k, w = p(x|z,y) p(z|y) / q(z|x,y), z from q; [B]. Burda+ 2016, eq. 8.
 
-    On average it is at most log p(x|y), and grows with K towards it. At K = 1 it is the ELBO, with the KL term also
-    from the one draw of z.
+    On average it is at most log p(x|y), and grows with K towards it. At K = 1 it is the ELBO, with the KL
+    term also from the one draw of z.
     """
     return log_weights_KB.logsumexp(dim=0) - math.log(len(log_weights_KB))
 
 
 def active_units(posterior_mean_BZ: Tensor) -> int:
-    """Return how many latent units have a posterior mean that varies by more than ACTIVE_VARIANCE. Burda+ 2016."""
+    """Return how many latent units have a posterior mean with a variance above ACTIVE_VARIANCE."""
     return int((posterior_mean_BZ.var(dim=0) > ACTIVE_VARIANCE).sum())

@@ -1,8 +1,8 @@
 """A conditional VAE: q(z|x,y), p(x|z,y) and p(z|y). Kingma & Welling 2014; conditioned on y as in Sohn+ 2015.
 
-B batch, Z latent size, P 784 pixels, C 10 classes. A one-hot label joined to a layer's input adds one row of weights
-per class to its output, so it is computed as an embedding. Architecture mlp, width 400 and depth 2 give the layers
-of the reference setting."""
+B batch, Z latent size, P 784 pixels, C 10 classes. A one-hot label joined to a layer's input adds one row of
+weights per class to its output, so it is computed as an embedding. Architecture mlp, width 400 and depth 2
+give the layers of the reference setting."""
 
 import math
 
@@ -87,8 +87,9 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """[B, Z] and labels to logits [B, P]: 7 -> 14 -> 28.
 
-    The last layer is a sub-pixel convolution (Shi+ 2016, arXiv:1609.05158): its four channels at 14 x 14 are the
-    four pixels of each 2 x 2. A transposed convolution to one channel takes four times as long on a processor.
+    The last layer is a sub-pixel convolution (Shi+ 2016, arXiv:1609.05158): its four channels at 14 x 14 are
+    the four pixels of each 2 x 2. A transposed convolution to one channel takes four times as long on a
+    processor.
     """
 
     def __init__(self, latent_size: int, width: int, depth: int) -> None:
@@ -139,8 +140,8 @@ class CVAE(nn.Module):
 def initialize(network: CVAE, generator: torch.Generator) -> None:
     """Draw weights uniformly from +-1 / sqrt(inputs), as torch does by default, and set biases to zero.
 
-    A residual block's last convolution and a coupling's last layer start at zero, so both start as the identity (a
-    coupling up to its shuffle). A label's mean and log variance start at zero: N(0, I).
+    A residual block's last convolution and a coupling's last layer start at zero, so both start as the
+    identity (a coupling up to its shuffle). A label's mean and log variance start at zero: N(0, I).
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

@@ -1,4 +1,4 @@
-"""p(z|y): a diagonal Gaussian per label, or a normalising flow (affine couplings, Dinh+ 2017, arXiv:1605.08803).
+"""p(z|y): a diagonal Gaussian per label, or a normalising flow (couplings, Dinh+ 2017, arXiv:1605.08803).
 
 Both map noise from N(0, I) to z, one to one. B batch, Z latent size, K any leading dimensions."""
 
@@ -13,7 +13,7 @@ NUM_COUPLINGS, COUPLING_WIDTH = 6, 128
 
 
 class GaussianPrior(nn.Module):
-    """A mean and a variance for every label and unit; they start as N(0, I), and stay so without `learned`."""
+    """A mean and a variance for every label and unit; N(0, I) at the start, and always without `learned`."""
 
     def __init__(self, latent_size: int, learned: bool) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class FlowPrior(nn.Module):
         return self.gaussian.log_density(straight_KBZ, label_B) + log_volume_KB
 
     def kl(self, mean_BZ: Tensor, log_var_BZ: Tensor, z_BZ: Tensor, label_B: Tensor) -> Tensor:
-        """Return log q(z) - log p(z|y), whose mean over z from q is KL(q || p); it has no closed form; [B]."""
+        """Return log q(z) - log p(z|y), whose mean over z from q is KL(q || p); [B]."""
         return gaussian_log_density(z_BZ, mean_BZ, log_var_BZ) - self.log_density(z_BZ, label_B)
 
     def to_z(self, noise_BZ: Tensor, label_B: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class CVAETrainer(GenerativeTrainer[CVAEOptions, CVAE]):
         return draw(network, label_B, generator), label_B
 
     def measure(self, network: CVAE, num_samples: int, generator: torch.Generator) -> dict[str, float]:
-        """Return `likelihood.bounds` on the validation digits, `nll` on some of them, and scores of samples."""
+        """Return `bounds` on the validation digits, `nll` on some of them, and scores of samples."""
         grey_BP, label_B = self._validation
         metrics = bounds(network, grey_BP, label_B, generator, self.precision)
         few, k = self.options.num_nll_digits, self.options.num_nll_samples

@@ -16,7 +16,8 @@ class Generator(nn.Module):
             nn.Linear(latent_size, hidden), nn.ReLU(), nn.BatchNorm1d(hidden),
             nn.Linear(hidden, 7 * 7 * channels), nn.ReLU(), nn.BatchNorm1d(7 * 7 * channels),
             nn.Unflatten(1, (channels, 7, 7)),
-            nn.ConvTranspose2d(channels, 2 * width, kernel_size=4, stride=2, padding=1), nn.ReLU(), nn.BatchNorm2d(2 * width),
+            nn.ConvTranspose2d(channels, 2 * width, kernel_size=4, stride=2, padding=1),
+            nn.ReLU(), nn.BatchNorm2d(2 * width),
             nn.ConvTranspose2d(2 * width, 1, kernel_size=4, stride=2, padding=1), nn.Tanh(),
         )  # fmt: skip
 
@@ -27,10 +28,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [B, 1, 28, 28] to one logit each [B]. Without batch normalisation, real and fake may share a batch.
+    """Images [B, 1, 28, 28] to logits [B]. Without batch normalisation, real and fake may share a batch.
 
-    Pooling before LeakyReLU gives the same numbers as after it, because LeakyReLU keeps order, for a quarter of the
-    work.
+    Pooling before LeakyReLU gives the same numbers as after it, because LeakyReLU keeps order, for a quarter
+    of the work.
     """
 
     def __init__(self, width: int) -> None:
@@ -38,7 +39,8 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv2d(1, width, kernel_size=5), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
             nn.Conv2d(width, 2 * width, kernel_size=5), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
-            nn.Flatten(), nn.Linear(4 * 4 * 2 * width, 32 * width), nn.LeakyReLU(0.01), nn.Linear(32 * width, 1),
+            nn.Flatten(), nn.Linear(4 * 4 * 2 * width, 32 * width), nn.LeakyReLU(0.01),
+            nn.Linear(32 * width, 1),
         )  # fmt: skip
 
     def forward(self, images_B1HW: Tensor) -> Tensor:

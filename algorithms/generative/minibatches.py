@@ -47,7 +47,7 @@ class Minibatches:
 
 
 def resident(array: np.ndarray, device: torch.device) -> Tensor:
-    """Return the array on the device; on a processor it shares the array's memory, also Ray's read-only one."""
+    """Return the array on the device; on a processor in the same memory, which may be read-only (Ray's)."""
     with warnings.catch_warnings():
         # torch warns of writing to the array, and nothing writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

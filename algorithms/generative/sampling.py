@@ -4,9 +4,9 @@ A model's `sampling` module defines
 
     samples(state, num, digit, seed, device="cpu", layout="draws") -> (images, labels)
 
-`state` is a trainer's `state_dict`. Images are uint8 [num, 28, 28], ink 255. Labels are int64 [num], or None from
-a model without labels. `digit` is the one digit to draw, or None for all. `layout` is one of `plan`. A digit or a
-layout that the model can't draw raises ValueError.
+`state` is a trainer's `state_dict`. Images are uint8 [num, 28, 28], ink 255. Labels are int64 [num], or None
+from a model without labels. `digit` is the one digit to draw, or None for all. `layout` is one of `plan`. A
+digit or a layout that the model can't draw raises ValueError.
 
 R rows, S steps, Z latent size."""
 
@@ -70,11 +70,11 @@ def load_network(network: NetworkT, weights: dict[str, Tensor], device: str | to
 
 
 def spherical(start_RZ: Tensor, end_RZ: Tensor, num_steps: int) -> Tensor:
-    """Return even steps from start to end, both exact, around the origin; [R, S, Z]. White 2016 (arXiv:1609.04468).
+    """Return even steps from start to end, around the origin; [R, S, Z]. White 2016 (arXiv:1609.04468).
 
-    Draws of N(0, I) lie near a sphere, and a straight line between two of them leaves it halfway. Here the direction
-    and the norm change evenly. For equal norms that is White's formula; for unequal norms, his can leave their range.
-    Where start and end are on one line through the origin, the steps are on that line.
+    Draws of N(0, I) lie near a sphere, and a straight line between two of them leaves it halfway. Here the
+    direction and the norm change evenly. For equal norms that is White's formula; for unequal norms, his can
+    leave their range. Where start and end are on one line through the origin, the steps are on that line.
     """
     start_R1Z, end_R1Z = start_RZ.double().unsqueeze(1), end_RZ.double().unsqueeze(1)
     share_S1 = torch.linspace(0, 1, num_steps, dtype=torch.float64, device=start_RZ.device).unsqueeze(1)
@@ -94,8 +94,8 @@ def spherical(start_RZ: Tensor, end_RZ: Tensor, num_steps: int) -> Tensor:
 def spherical_of_uniform(start_RZ: Tensor, end_RZ: Tensor, num_steps: int) -> Tensor:
     """Return steps from start to end, both exact, for noise drawn uniformly from (-1, 1); [R, S, Z].
 
-    They are the steps of `spherical` between the normal quantiles. On a straight line, noise halfway would be nearer
-    to 0 than draws are.
+    They are the steps of `spherical` between the normal quantiles. On a straight line, noise halfway would be
+    nearer to 0 than draws are.
     """
     start_normal_RZ, end_normal_RZ = _normal_quantiles(start_RZ), _normal_quantiles(end_RZ)
     normal_RSZ = spherical(start_normal_RZ, end_normal_RZ, num_steps)

@@ -1,6 +1,7 @@
 """The base of the generative trainers: seeds, precision, averaging, training, evaluation, checkpoints.
 
-A third model subclasses `GenerativeTrainer` and defines `metrics`, `build`, `update` and `sample`. What else it meets:
+A third model subclasses `GenerativeTrainer` and defines `metrics`, `build`, `update` and `sample`. What else
+it meets:
 
 - Its options inherit `GenerativeOptions`. `options.num_train(N)` says how many of N digits it trains on.
 - Pictures are also drawn before any training. Pictures and scores use the same noise at every call.
@@ -35,7 +36,7 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class TrainingData(Protocol):
-    """What a trainer reads of its data; `algorithms.mnist.MNIST` is one, and data of your own may be another."""
+    """What a trainer reads of its data. `algorithms.mnist.MNIST` has it; data of your own needs it too."""
 
     @property
     def name(self) -> str:
@@ -99,10 +100,10 @@ class GenerativeTrainer(ABC, Generic[OptionsT, NetworkT]):
 
     @abstractmethod
     def sample(self, network: NetworkT, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draw `num` digits, uint8 [num, 28, 28] with ink 255; return them and their labels, int64 [num] or None."""
+        """Return `num` digits, uint8 [num, 28, 28] with ink 255, and their labels, int64 [num] or None."""
 
     def measure(self, network: NetworkT, num_samples: int, generator: torch.Generator) -> dict[str, float]:
-        """Return the metrics of an evaluation; by default those of `Scorer.score` for `num_samples` samples."""
+        """Return the metrics of an evaluation; by default `Scorer.score` of `num_samples` samples."""
         return self.scorer.score(*self.sample(network, num_samples, generator))
 
     def draw(self, network: NetworkT, generator: torch.Generator) -> dict[str, np.ndarray]:
@@ -111,11 +112,11 @@ class GenerativeTrainer(ABC, Generic[OptionsT, NetworkT]):
         return {"samples": grid(images.cpu().numpy(), GRID_SIDE)}
 
     def train(self, num_updates: int) -> dict[str, float]:
-        """Do `num_updates` updates; return the mean of each metric. Raises TrainingDiverged; see `run_updates`."""
+        """Do the updates; return the mean of each metric. Raises TrainingDiverged; see `run_updates`."""
         return run_updates(self._update_and_average, num_updates, self.metrics, self.updates + 1)
 
     def evaluate(self, num_samples: int) -> dict[str, float]:
-        """Score the averaged network with `num_samples` samples, from the same noise at every call; see `measure`."""
+        """Score the averaged network on samples from the same noise at every call; see `measure`."""
         return self.measure(self.averaged_network, num_samples, self._evaluation_generator())
 
     def pictures(self) -> dict[str, np.ndarray]:
@@ -133,7 +134,7 @@ class GenerativeTrainer(ABC, Generic[OptionsT, NetworkT]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken. The trainer must have been built with the same options and data."""
+        """Continue where `state` was taken; build the trainer with the same options and data before."""
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         self.noise_generator.set_state(state["noise_state"].cpu())
@@ -177,10 +178,10 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 @torch.no_grad()
 def average_into(average: nn.Module, network: nn.Module, decay: float, updates: int) -> None:
-    """Move `average` towards `network`: a <- d a + (1 - d) n, weights and batch statistics. Polyak & Juditsky 1992.
+    """Move `average` towards `network`: a <- d a + (1 - d) n. Polyak & Juditsky 1992.
 
-    d = min(decay, (1 + updates) / (10 + updates)), which soon forgets the initial weights. `updates` counts from 1.
-    Decay 0 copies.
+    d = min(decay, (1 + updates) / (10 + updates)), which soon forgets the initial weights. `updates` counts
+    from 1. Decay 0 copies.
     """
     d = min(decay, (1 + updates) / (10 + updates))
     for a, n in zip(average.state_dict().values(), network.state_dict().values(), strict=True):

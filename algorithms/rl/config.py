@@ -138,9 +138,8 @@ class RolloutConfig(AlgorithmConfig):
         """Return the user's `model_config` of our network; empty for a network of the user's own."""
         spec, asked = self._rl_module_spec, self._model_config
         if spec is not None:
-            if getattr(spec, "module_class", None) not in (None, self.module_class):
-                return {}
-            asked = getattr(spec, "model_config", None) or {}
+            module_class = getattr(spec, "module_class", None) or self.module_class
+            asked = (spec.model_config or {}) if issubclass(module_class, self.module_class) else {}
         return dict(asked) if isinstance(asked, dict) else asdict(asked)
 
     @property
@@ -213,7 +212,8 @@ class RolloutConfig(AlgorithmConfig):
             if getattr(self, name) not in supported:
                 values = " or ".join(map(repr, supported))
                 raise ValueError(f"{name} must be {values}, got {getattr(self, name)!r}")
-        self._require_known_network_settings()
+        if self._rl_module_spec is None:
+            self._require_known_network_settings()
         if self.is_multi_agent:
             raise ValueError("multi_agent policies are not supported: there is one agent")
         if not issubclass(self.env_runner_cls, VectorEnvRunner):

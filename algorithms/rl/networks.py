@@ -69,9 +69,8 @@ class CategoricalPolicy(nn.Module):
         argmax_a of logit_a - log Exponential(1) is action a with its probability.
         """
         logits_BA = self(obs_BS)
-        actions_B: Tensor = (
-            logits_BA - torch.empty_like(logits_BA).exponential_(generator=generator).log()
-        ).argmax(dim=1)
+        noise_BA = torch.empty_like(logits_BA).exponential_(generator=generator).log()
+        actions_B: Tensor = (logits_BA - noise_BA).argmax(dim=1)
         return actions_B
 
     def log_probs_and_entropies(self, obs_BS: Tensor, actions_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +81,7 @@ class CategoricalPolicy(nn.Module):
 
 
 class GaussianPolicy(nn.Module):
-    """Fully connected layers from an observation to the mean action; one standard deviation for all states."""
+    """Fully connected layers from an observation to the mean action; one deviation for all states."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ EPISODES_AT_A_TIME = 160
 class Player:
     """A trained policy and the environment that it was trained for.
 
-    `folder` holds policy.safetensors and policy.json. Raises OSError, ValueError or TypeError for broken ones.
+    `folder` holds policy.safetensors and policy.json. Raises OSError, ValueError or TypeError.
     """
 
     def __init__(self, folder: Path, greedy: bool = False) -> None:
@@ -46,7 +46,7 @@ class Player:
     def make_creator(self) -> Any:
         """Return what makes an environment. Raises ValueError if there is none that suits the policy.
 
-        A checkpoint can name only Gymnasium's environments and subclasses of `gymnasium.Env`; no other code runs.
+        Only Gymnasium's environments and subclasses of `gymnasium.Env` can be named; no other code runs.
         """
         made_for = self.description
         try:
@@ -74,12 +74,13 @@ class Player:
         make_envs = partial(vector_envs.make_vector_env, creator, self.description.env_config, num_envs)
         played: list[Episodes] = []
         stepper = Stepper(make_envs, seeds, env=self.description.env)
-        stepper.reseed(seeds)
+        stepper.reseed(seeds)  # making the environments has drawn a number
         with contextlib.closing(stepper):
             for first in range(0, num_episodes, EPISODES_AT_A_TIME):
                 num = min(EPISODES_AT_A_TIME, num_episodes - first)
                 report = partial(_report, progress, first)
-                played.append(stepper.whole_episodes(num, self.choose, progress=report).episodes)
+                batch = stepper.whole_episodes(num, self.choose, progress=report)
+                played.append(batch.episodes)
         return Episodes(
             returns=np.concatenate([episodes.returns for episodes in played]),
             lengths=np.concatenate([episodes.lengths for episodes in played]),

@@ -1,7 +1,7 @@
 """A trained policy as two files that need neither Ray nor pickle: `policy.safetensors` and `policy.json`.
 
-The first holds the weights, the second describes the network and the environment. One description fits every
-algorithm: a policy takes the action with the highest value, or draws from a categorical or Gaussian."""
+The JSON file describes the network and the environment. One description fits every algorithm: a policy takes
+the action of the highest value, or draws from a distribution (categorical or Gaussian)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from algorithms.rl.networks import ACTIVATIONS, CategoricalPolicy, GaussianPolic
 
 WEIGHTS_FILE, DESCRIPTION_FILE = "policy.safetensors", "policy.json"
 PolicyKind = Literal["values", "distribution"]
-KINDS_OF_0_1: dict[object, PolicyKind] = {"dqn": "values", "reinforce": "distribution"}
-"""The kinds of policies in files that version 0.1 wrote, which do not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +30,21 @@ class PolicyDescription:
 
     algorithm: str
     policy: PolicyKind
-    """values: the action with the highest value; distribution: actions are drawn, or the most likely."""
+    """values: the action of the highest value; distribution: actions are drawn, or the most likely is taken.
+
+    The file does not hold it: a file with `action_size` is of a distribution, one without is of values.
+    """
     env: str
     """A Gymnasium id, a `module.Class` path, or the name under which it was registered."""
     env_config: dict[str, Any]
     obs_size: int
-    num_actions: int | None
-    """Number of discrete actions; None for a Gaussian policy."""
-    action_size: int | None
-    """Size of a Gaussian action, whose range of -1 to 1 stands for the environment's bounds; else None."""
     fcnet_hiddens: tuple[int, ...]
     fcnet_activation: str
     num_env_steps_sampled_lifetime: int
+    num_actions: int | None
+    """Number of discrete actions; None for a Gaussian policy."""
+    action_size: int | None = None
+    """Size of a Gaussian action, whose range of -1 to 1 stands for the environment's bounds; else None."""
 
     def network(self) -> QNetwork | CategoricalPolicy | GaussianPolicy:
         """Return the network, untrained. Raises ValueError for a description that fits no network."""
@@ -70,12 +71,16 @@ class PolicyDescription:
         if sizes != (self.obs_size, self.num_actions, self.action_size):
             gaussian = f"actions of {self.action_size} numbers"
             kind = gaussian if self.num_actions is None else f"{self.num_actions} actions"
-            has = f"env {self.env!r} has {obs} and {actions}"
-            raise ValueError(f"{has}, but the policy is for {self.obs_size} numbers and {kind}")
+            suits = f"but the policy is for {self.obs_size} numbers and {kind}"
+            raise ValueError(f"env {self.env!r} has {obs} and {actions}, {suits}")
 
     def to_json(self) -> str:
         """Return the description as JSON."""
-        return json.dumps(asdict(self), indent=2, default=str) + "\n"
+        described = asdict(self)
+        del described["policy"]
+        if self.policy == "values":
+            del described["action_size"]
+        return json.dumps(described, indent=2, default=str) + "\n"
 
     def files(self, weights: Mapping[str, Tensor]) -> dict[str, bytes]:
         """Return the contents of both files by name."""
@@ -97,17 +102,11 @@ def load(folder: Path) -> tuple[nn.Module, PolicyDescription]:
     described = json.loads((folder / DESCRIPTION_FILE).read_text())
     if not isinstance(described, dict):
         raise ValueError(f"{DESCRIPTION_FILE} must hold an object, got {described!r:.100}")
-    kind = described.get("policy", KINDS_OF_0_1.get(described.get("algorithm")))
-    if kind not in ("values", "distribution"):
-        raise ValueError(f"{DESCRIPTION_FILE}: policy must be values or distribution, got {kind!r}")
-    sizes: dict[str, Any] = {"num_actions": None, "action_size": None}
-    description = PolicyDescription(**sizes | described | {"policy": kind})
+    kind: PolicyKind = "distribution" if "action_size" in described else "values"
+    description = PolicyDescription(policy=kind, **described)
     try:
         network = description.network()
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (
-        RuntimeError,
-        SafetensorError,
-    ) as error:  # the errors of torch and safetensors for wrong shapes and files
+    except (RuntimeError, SafetensorError) as error:  # wrong shapes, a broken file
         raise ValueError(" ".join(str(error).split())[:300]) from None
     return network.eval(), description

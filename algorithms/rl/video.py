@@ -19,14 +19,14 @@ HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYGAME_HIDE
 """Environment variables for machines without a screen."""
 
 
-class DrawingFailed(RuntimeError):
-    """The environment could not be drawn, or failed in the drawn episode."""
+class VideoFailed(RuntimeError):
+    """The episode could not be drawn, or the file could not be written; the text says which, and why."""
 
 
 def record(player: Player, creator: Any, seeds: np.random.SeedSequence, path: Path) -> list[float]:
     """Draw one episode into a file, whole or not at all, and return its rewards.
 
-    Raises DrawingFailed, and what Pillow, PyAV and the file system raise when the file can't be written.
+    Raises ValueError if the environment takes no `render_mode`, and VideoFailed.
     """
     os.environ |= HEADLESS
     rewards: list[float] = []
@@ -39,6 +39,10 @@ def record(player: Player, creator: Any, seeds: np.random.SeedSequence, path: Pa
             frames = _frames(player, env, seeds, rewards)
             (_write_gif if temporary.suffix == ".gif" else _write_mp4)(frames, fps, temporary)
             temporary.replace(path)
+    except VideoFailed:
+        raise
+    except Exception as error:  # of Pillow, PyAV or the file system
+        raise VideoFailed(f"{path} can't be written ({_reason(error)})") from None
     finally:
         env.close()
     return rewards
@@ -47,7 +51,7 @@ def record(player: Player, creator: Any, seeds: np.random.SeedSequence, path: Pa
 def _frames(
     player: Player, env: Any, seeds: np.random.SeedSequence, rewards: list[float]
 ) -> Iterator[np.ndarray]:
-    """Play an episode; yield its frames, uint8 [H, W, 3], and append its rewards. Raises DrawingFailed."""
+    """Play an episode; yield its frames, uint8 [H, W, 3], and append its rewards. Raises VideoFailed."""
     rng = np.random.default_rng(seeds)
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     to_env = vector_envs.to_env_actions(env.action_space)
@@ -65,8 +69,11 @@ def _frames(
             rewards.append(float(reward))
             ended = terminated or truncated
     except Exception as error:  # any error of the environment
-        reason = " ".join(str(error).split())[:300]
-        raise DrawingFailed(f"the episode can't be drawn ({type(error).__name__}: {reason})") from None
+        raise VideoFailed(f"the episode can't be drawn ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _even_sized(frame: Any) -> np.ndarray:

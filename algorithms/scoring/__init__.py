@@ -1,4 +1,4 @@
-"""Scores of generated digits by a pinned MNIST classifier: a Fréchet distance and others; see `Scorer.score`."""
+"""Scores of generated digits by a pinned MNIST classifier; see `Scorer.score`."""
 
 from algorithms.scoring.metrics import Scorer
 

@@ -1,8 +1,9 @@
 """The pinned MNIST classifier that scores samples: five convolutions, 64 features, 10 classes.
 
-The committed file `mnist_classifier.safetensors` holds its weights (batch norm folded in), the mean and covariance
-of its features over the 60,000 training digits, and a record of how it was made. Only `train_classifier.py` writes
-it, so that scores of different runs stay comparable. A digit takes 3 million multiply-adds.
+The committed file `mnist_classifier.safetensors` holds its weights (batch norm folded in), the mean and
+covariance of its features over the 60,000 training digits, and a record of how it was made. Only
+`train_classifier.py` writes it, so that scores of different runs stay comparable. A digit takes 3 million
+multiply-adds.
 
 B batch, H height 28, W width 28, F features 64, C classes 10."""
 
@@ -26,7 +27,7 @@ _CONVS = ((16, 5, 2), (32, 3, 2), (48, 3, 1), (64, 3, 1), (64, 3, 2))
 
 
 class Classifier(nn.Module):
-    """Strided convolutions with ReLU, global average pooling, one linear layer; batch norm only in training."""
+    """Strided convolutions with ReLU, global average pooling, one linear layer; batch norm in training."""
 
     def __init__(self, batch_norm: bool = False) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ def load(path: Path = WEIGHTS) -> Pinned:
 
 
 def read_record(path: Path = WEIGHTS) -> dict[str, Any]:
-    """Return how the file was made (command, seed, accuracies, versions), and its `floor`, from its header."""
+    """Return how the file was made (command, seed, accuracies, versions), and its `floor`."""
     with safe_open(path, framework="pt") as file:
         record: dict[str, Any] = json.loads(file.metadata()["record"])
     return record
@@ -91,7 +92,8 @@ def read_record(path: Path = WEIGHTS) -> dict[str, Any]:
 def embed(network: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return features [N, F] and log probabilities [N, C] of uint8 images [N, 28, 28], float32 on the CPU.
 
-    The network runs on its device in full float32 (no TF32), so a GPU's features agree with a CPU's to rounding.
+    The network runs on its device in full float32 (no TF32), so a GPU's features agree with a CPU's to
+    rounding.
     """
     device = network.head.weight.device
     features, log_probs = [], []

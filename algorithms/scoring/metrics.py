@@ -1,8 +1,8 @@
 """How good a sample of digits is, judged by the pinned MNIST classifier.
 
-Fréchet distance: Heusel+ 2017 (arXiv:1706.08500). Classifier score: Salimans+ 2016 (arXiv:1606.03498), there the
-Inception score. Both use features and classes of *our* small MNIST classifier. So they compare generators that this
-file scored with each other, and with nothing published.
+Fréchet distance: Heusel+ 2017 (arXiv:1706.08500). Classifier score: Salimans+ 2016 (arXiv:1606.03498), there
+the Inception score. Both use features and classes of *our* small MNIST classifier. So they compare generators
+that this file scored with each other, and with nothing published.
 
 B batch, F features, C classes."""
 
@@ -20,11 +20,11 @@ def mean_and_cov(features_BF: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet_distance(mean_a_F: Tensor, cov_a_FF: Tensor, mean_b_F: Tensor, cov_b_FF: Tensor) -> float:
-    """Return |mean_a - mean_b|^2 + Tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), at least 0. Heusel+ 2017, eq. 6.
+    """Return |mean_a - mean_b|^2 + Tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)). Heusel+ 2017, equation 6.
 
-    It is the squared 2-Wasserstein distance of two Gaussians, in float64. Tr (cov_a cov_b)^(1/2) is the sum of the
-    singular values of cov_a^(1/2) cov_b^(1/2). That is real, symmetric in a and b, and finite for singular
-    covariances, unlike a matrix square root of the product.
+    It is the squared 2-Wasserstein distance of two Gaussians, in float64. Tr (cov_a cov_b)^(1/2) is the sum
+    of the singular values of cov_a^(1/2) cov_b^(1/2). That is real, symmetric in a and b, and finite for
+    singular covariances, unlike a matrix square root of the product.
     """
     inputs = (mean_a_F, cov_a_FF, mean_b_F, cov_b_FF)
     mean_a_F, cov_a_FF, mean_b_F, cov_b_FF = (x.double().cpu() for x in inputs)
@@ -43,8 +43,9 @@ def _sqrt_psd(cov_FF: Tensor) -> Tensor:
 def classifier_score(log_probs_BC: Tensor) -> float:
     """Return exp E KL(p(y|x) || p(y)), from 1 to C. Salimans+ 2016.
 
-    C means that each image is surely of one class, and that all classes are as frequent. Variety within a class does
-    not count. Computed as exp(H(E p(y|x)) - E H(p(y|x))) over the whole batch, without Salimans' ten splits.
+    C means that each image is surely of one class, and that all classes are as frequent. Variety within a
+    class does not count. Computed as exp(H(E p(y|x)) - E H(p(y|x))) over the whole batch, without Salimans'
+    ten splits.
     """
     probs_BC = log_probs_BC.double().exp()
     marginal_entropy = torch.special.entr(probs_BC.mean(dim=0)).sum()
@@ -52,7 +53,7 @@ def classifier_score(log_probs_BC: Tensor) -> float:
 
 
 def class_balance(class_B: Tensor, num_classes: int = NUM_CLASSES) -> float:
-    """Return the share of the rarest class times the number of classes: 1 if all are as frequent, 0 if one lacks."""
+    """Return the rarest class's share times the number of classes: 0 if a class lacks, 1 if all are equal."""
     count_C = torch.bincount(class_B, minlength=num_classes)
     return float(count_C.min()) * num_classes / len(class_B)
 
@@ -85,13 +86,12 @@ class Scorer:
     def score(self, images: Tensor, labels: Tensor | None = None) -> dict[str, float]:
         """Return the metrics of uint8 images [N, 28, 28] (ink 255) on any device; N at least 2.
 
-        `fid_mnist`: Fréchet distance of the sample's features to those of the 60,000 training digits; lower is
-        better. It is not the FID of the literature, which uses Inception features. The training digits' total
-        variance is 100, so a sample of equal images at the mean of the real features gets 100. It depends on N:
-        compare only scores of equal N.
-        `classifier_score` (1 to 10), `class_balance` (0 to 1), `confidence` (0.1 to 1): higher is better.
-        `conditional_accuracy` (0 to 1), only with int64 `labels` [N]: the share of images read as their label.
-        Raises ValueError for another dtype or shape.
+        `fid_mnist`: Fréchet distance of the sample's features to those of the 60,000 training digits; lower
+        is better. It is not the FID of the literature, which uses Inception features. The training digits'
+        total variance is 100, so a sample of equal images at the mean of the real features gets 100. It
+        depends on N: compare only scores of equal N. `classifier_score` (1 to 10), `class_balance` (0 to 1),
+        `confidence` (0.1 to 1): higher is better. `conditional_accuracy` (0 to 1), only with int64 `labels`
+        [N]: the share of images read as their label. Raises ValueError for another dtype or shape.
         """
         _check(images, at_least=2)
         features_BF, log_probs_BC = embed(self._network, images)
@@ -108,7 +108,7 @@ class Scorer:
 
     @staticmethod
     def floor() -> dict[str, float]:
-        """Return the stored metrics of the 10,000 test digits: what a perfect generator gets at N = 10,000."""
+        """Return the metrics of the 10,000 test digits, which a perfect generator gets at N = 10,000."""
         floor: dict[str, float] = read_record()["floor"]
         return floor
 

@@ -1,9 +1,9 @@
 """Train the scoring classifier and write its weights: python -m algorithms.scoring.train_classifier
 
-AdamW with one cosine cycle, small random affine maps, an exponential moving average of the weights. The loss is plain
-cross-entropy, since label smoothing would bend the probabilities that `confidence` reads. Judge a change of this
-recipe by the last 5,000 training digits, which are held out; test digits are scored once, at the end. One thread
-(OMP_NUM_THREADS=1) gives the same bits again.
+AdamW with one cosine cycle, small random affine maps, an exponential moving average of the weights. The loss
+is plain cross-entropy, since label smoothing would bend the probabilities that `confidence` reads. Judge a
+change of this recipe by the last 5,000 training digits, which are held out; test digits are scored once, at
+the end. One thread (OMP_NUM_THREADS=1) gives the same bits again.
 
 B batch, H height 28, W width 28, F features, C classes."""
 
@@ -29,7 +29,7 @@ EMA_DECAY = 0.998
 
 
 def augment(ink_BHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Return each image under a random map: at most 10 degrees, 10 % of scale, 0.1 of shear, 2 pixels of shift."""
+    """Return each image under a random map, at most 10 degrees, 10 % of scale, 0.1 of shear, 2 pixels."""
     limit_6 = torch.tensor([10 * torch.pi / 180, 0.1, 0.1, 0.1, 2 / 14, 2 / 14])
     draw_B6 = (torch.rand(len(ink_BHW), 6, generator=generator) * 2 - 1) * limit_6
     angle_B, scale_x_B, scale_y_B, shear_B, shift_x_B, shift_y_B = draw_B6.unbind(dim=1)
@@ -43,7 +43,7 @@ def augment(ink_BHW: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train(images: Tensor, labels: Tensor, epochs: int, generator: torch.Generator) -> Classifier:
-    """Train on uint8 images [N, 28, 28] and int64 labels [N]; return the averaged network, batch norm folded."""
+    """Train on uint8 images [N, 28, 28] and int64 labels [N]; return the averaged, folded network."""
     network = Classifier(batch_norm=True)
     for layer in (*network.convs, network.head):
         nn.init.kaiming_normal_(layer.weight, generator=generator)

@@ -1,9 +1,9 @@
-"""The options of all algorithms: wrong values are named, right ones kept, and no value gets past its check."""
+"""The options of all algorithms: they name wrong values, keep right ones, and check every field."""
 
 import dataclasses
 import math
 import re
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ SHARES = (-0.1, 1.0, NAN, "0.5", None)
 SHARES_AND_ONE = (-0.01, 1.01, NAN, None, "0.9")
 WORDS = ("", "unknown", None, 1)
 STEP_SIZES = (
-    0.0, -1e-3, INF, NAN, None, "fast", [], ((0, 0.0), (9, 0.0)), [[0, 1e-3], [9, -1e-4]], [[0, NAN]],
+    0.0, -1e-3, INF, NAN, None, True, "fast", [], ((0, 0.0), (9, 0.0)), [[0, 1e-3], [9, -1e-4]], [[0, NAN]],
     [[5, 1e-3]], [[0, 1e-3], [0, 1e-4]],
 )  # fmt: skip
 SIZES = ((0,), (64, -1), [64, 0], (64.5,), (True,), 32, None, "32", {32})
@@ -130,21 +130,22 @@ EXCLUDING: list[tuple[Any, dict[str, Any], str]] = [
     (
         REINFORCEOptions,
         {"estimator": "total_return", "discount_from_start": True},
-        "discount_from_start must be False with estimator total_return, whose discount always counts from the "
-        "start, got True",
+        "discount_from_start must be False with estimator total_return, whose discount always counts from "
+        "the start, got True",
     ),
     *(
         (
             REINFORCEOptions,
             {"estimator": estimator, "baseline": baseline, "bootstrap_truncated": True},
-            "bootstrap_truncated must be False unless baseline is value and estimator is reward_to_go, got True",
+            "bootstrap_truncated must be False unless baseline is value and estimator is reward_to_go, "
+            "got True",
         )
         for estimator in ("total_return", "reward_to_go")
         for baseline in ("none", "running_mean", "value")
         if (estimator, baseline) != ("reward_to_go", "value")
     ),
 ]
-"""Values that are right alone and exclude each other."""
+"""Values that are allowed alone but exclude each other."""
 
 RIGHT: dict[Any, list[dict[str, Any]]] = {
     GANOptions: [
@@ -229,16 +230,32 @@ def test_the_ends_of_the_ranges_are_allowed(options: Any, change: dict[str, Any]
     hash(built)
 
 
+@pytest.mark.parametrize("value", [2.5, 16.0, True, "3", None, INF, NAN])
+@pytest.mark.parametrize("options", ALL)
+def test_whole_numbers_are_whole(options: Any, value: Any) -> None:
+    names = [name for name, kind in get_type_hints(options).items() if kind is int]
+    assert "max_episode_steps" in names or "latent_size" in names
+    for name in names:
+        with pytest.raises(ValueError, match=f"^{name} must be a whole number .*, got {value!r}$"):
+            options(**{name: value})
+
+
+ANYTHING = st.one_of(
+    st.integers(-3, 3),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=3),
+    st.lists(st.integers(-1, 3), max_size=2),
+    st.lists(st.tuples(st.integers(0, 9), st.floats()), max_size=2),
+)
+
+
 @given(st.data())
 def test_any_value_builds_or_is_refused_by_name(data: st.DataObject) -> None:
-    """Whatever a field is given, the options exist with that value in range, or a ValueError names a field."""
     options = data.draw(st.sampled_from(ALL))
     name = data.draw(st.sampled_from([field.name for field in dataclasses.fields(options)]))
-    anything = st.one_of(
-        st.integers(-3, 3), st.floats(), st.booleans(), st.none(), st.text(max_size=3),
-        st.lists(st.integers(-1, 3), max_size=2), st.lists(st.tuples(st.integers(0, 9), st.floats()), max_size=2),
-    )  # fmt: skip
-    value = data.draw(anything)
+    value = data.draw(ANYTHING)
     refusal = ""
     try:
         built = options(**{name: value})
@@ -323,11 +340,19 @@ def test_all_digits_train_a_gan_and_the_last_twelfth_validates_a_cvae() -> None:
     ("options", "num_digits", "message"),
     [
         (GANOptions(), 100, "batch_size must be at most the number of training digits (100), got 128"),
-        (CVAEOptions(num_train_digits=9), 60_000, "batch_size must be at most the number of training digits (9), got 32"),
-        (CVAEOptions(num_train_digits=55_001), 60_000, "num_train_digits must be at most 55000 (the rest validates), got 55001"),
+        (
+            CVAEOptions(num_train_digits=9),
+            60_000,
+            "batch_size must be at most the number of training digits (9), got 32",
+        ),
+        (
+            CVAEOptions(num_train_digits=55_001),
+            60_000,
+            "num_train_digits must be at most 55000 (the rest validates), got 55001",
+        ),
         (CVAEOptions(), 1200, "num_nll_digits must be at most 100 (the validation digits), got 200"),
     ],
-)  # fmt: skip
+)
 def test_too_few_digits_are_said(options: Any, num_digits: int, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         options.num_train(num_digits)

@@ -45,13 +45,13 @@ def test_each_stretch_has_its_own_slope() -> None:
 
 
 @given(value=VALUES, env_steps=st.integers(0, 10**9))
-def test_a_number_is_the_same_for_ever(value: float, env_steps: int) -> None:
+def test_a_number_stays_the_same(value: float, env_steps: int) -> None:
     assert value_at(as_schedule(value), env_steps) == value
     assert value_at(as_schedule([[0, value]]), env_steps) == value
 
 
 @given(schedule=corners())
-def test_the_corners_themselves_are_hit_exactly(schedule: tuple[tuple[int, float], ...]) -> None:
+def test_the_corners_are_hit_exactly(schedule: tuple[tuple[int, float], ...]) -> None:
     for step, value in schedule:
         assert value_at(schedule, step) == value
     assert value_at(schedule, schedule[-1][0] + 1) == schedule[-1][1]
@@ -62,7 +62,7 @@ def test_a_schedule_never_leaves_the_range_of_its_corners(
     schedule: tuple[tuple[int, float], ...], env_steps: int
 ) -> None:
     assert values(schedule) == tuple(value for _, value in schedule)
-    slack = 1e-9 * max(map(abs, values(schedule)))  # of floating point
+    slack = 1e-9 * max(map(abs, values(schedule)))  # rounding errors
     assert min(values(schedule)) - slack <= value_at(schedule, env_steps) <= max(values(schedule)) + slack
 
 
@@ -99,6 +99,7 @@ def test_whole_numbers_become_floats() -> None:
     "wrong",
     [
         None,
+        True,
         "0.1",
         "abc",
         [],

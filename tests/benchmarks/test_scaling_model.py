@@ -1,4 +1,5 @@
-"""The model of docs/scaling.md as a pure function: sums that can be done by hand, and what must hold whatever things cost."""
+"""The model of docs/scaling.md as a pure function: sums that can be done by hand, and what must hold whatever
+things cost."""
 
 import sys
 from dataclasses import replace

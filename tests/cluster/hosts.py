@@ -1,10 +1,11 @@
-"""Hosts on one machine, made of Linux namespaces: each has its own address, process list, /tmp, /run, /dev/shm, HOME and SSH server.
+"""Hosts on one machine, made of Linux namespaces: each has its own address, process list, /tmp, /run,
+/dev/shm, HOME and SSH server.
 
     laptop, head, worker-1, …  ──  one bridge, in a network namespace of its own, which leads nowhere else
 
-All that a host does lives in its namespaces, whose first process ends when the pipe to this process closes: by `stop`, by an exception,
-or because this process was killed. The kernel then kills what runs there, and takes mounts and addresses away: nothing can be left.
-Needs root, and what `missing` names.
+All that a host does lives in its namespaces, whose first process ends when the pipe to this process closes:
+by `stop`, by an exception, or because this process was killed. The kernel then kills what runs there, and
+takes mounts and addresses away: nothing can be left. Needs root, and what `missing` names.
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ class Host(Namespaces):
         return subprocess.Popen(words, cwd="/", env=environment, text=True, start_new_session=True, **kwargs)
 
     def run(self, command: str, *, timeout: float = DEADLINE_S, folder: str = HOME) -> str:
-        """Run a shell command in here and return its output, errors too. Raises AssertionError with it unless it ends well in time."""
+        """Run a shell command in here and return its output, errors too. Raises AssertionError with it unless
+        it ends well in time.
+        """
         process = self.start(
             command, folder=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -193,7 +196,9 @@ class Network:
     """A laptop and hosts on a network of their own; a context manager."""
 
     def __init__(self, hosts: list[str], seen: list[str]) -> None:
-        """`seen` are folders that every host sees: a path (read-only, where it is), or PATH:WHERE (writable, at another place)."""
+        """`seen` are folders that every host sees: a path (read-only, where it is), or PATH:WHERE (writable,
+        at another place).
+        """
         self._made: list[Namespaces] = []
         self.lost: list[Host] = []
         try:

@@ -1,4 +1,5 @@
-"""`cluster.yaml`, offline: Ray's own checks, its commands run here on a machine of fakes, and Ray's AWS provider on moto's mock of AWS."""
+"""`cluster.yaml`, offline: Ray's own checks, its commands run here on a machine of fakes, and Ray's AWS
+provider on moto's mock of AWS."""
 
 import copy
 import os
@@ -193,7 +194,8 @@ def test_the_project_is_copied_and_nothing_around_it() -> None:
 
 def test_the_copy_can_be_installed(copied: Path) -> None:
     pytest.importorskip("setuptools", "77")  # what pyproject.toml asks for; pip would fetch it
-    script = "from setuptools import build_meta; build_meta.prepare_metadata_for_build_editable('..')"  # pip's next step
+    # pip's next step
+    script = "from setuptools import build_meta; build_meta.prepare_metadata_for_build_editable('..')"
     subprocess.run([sys.executable, "-c", script], cwd=copied, check=True, capture_output=True, text=True)
     metadata = next(copied.parent.glob("*.dist-info"))
     assert (ROOT / "README.md").read_text().splitlines()[0] in (metadata / "METADATA").read_text()
@@ -259,7 +261,9 @@ chmod +x "$3/bin/pip" """,
 
 @dataclass(frozen=True)
 class Machine:
-    """A home of its own, with fakes of what would change this machine: each writes what it is asked for into `~/calls`."""
+    """A home of its own, with fakes of what would change this machine: each writes what it is asked for into
+    `~/calls`.
+    """
 
     home: Path
 

@@ -1,4 +1,6 @@
-"""`local_cluster.py`: what it makes of cluster.yaml, by Ray's own checks; and the mistakes that it refuses."""
+"""`local_cluster.py`: what it makes of cluster.yaml, by Ray's own checks; and the mistakes that it
+refuses.
+"""
 
 import copy
 import ipaddress

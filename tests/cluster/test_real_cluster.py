@@ -1,6 +1,8 @@
-"""cluster.yaml, brought up for real: on three hosts made of namespaces, with Ray's own launcher, from a laptop that is a fourth.
+"""cluster.yaml, brought up for real: on three hosts made of namespaces, with Ray's own launcher, from a
+laptop that is a fourth.
 
-`make test-cluster` runs it and says how long each stage took; it needs root on Debian or Ubuntu, and says so where it skips."""
+`make test-cluster` runs it and says how long each stage took; it needs root on Debian or Ubuntu, and says so
+where it skips."""
 
 import csv
 import io
@@ -51,7 +53,9 @@ def mounts_and_links() -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
-    """A laptop, with the project and a token; three hosts that share the folder of runs; each with an environment at ~/venv."""
+    """A laptop, with the project and a token; three hosts that share the folder of runs; each with an
+    environment at ~/venv.
+    """
     if reason := hosts.missing():
         pytest.skip(reason)
     before = mounts_and_links()
@@ -94,7 +98,9 @@ def said(network: hosts.Network) -> str:
 
 @pytest.fixture(scope="module")
 def cluster(network: hosts.Network, head: hosts.Host, said: str) -> Iterator[str]:
-    """The cluster's file; the cluster is up, with all its hosts, and taken down at the end by what the script said."""
+    """The cluster's file; the cluster is up, with all its hosts, and taken down at the end by what the script
+    said.
+    """
     with stage("ray up: files, environment, head"):
         at_laptop(network, f"RAY_USAGE_STATS_ENABLED=0 ray up --yes ~/{CLUSTER}", UP_S)
     python = 'import ray; ray.init(log_to_driver=False, logging_level="ERROR"); print(ray.cluster_resources()["CPU"])'

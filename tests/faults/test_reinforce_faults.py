@@ -166,9 +166,9 @@ def test_a_rollout_that_is_lost_before_the_learner_has_it_is_counted_and_its_bat
     ray.kill(owner)
     until(lambda: is_lost(lost), "an object whose owner was killed is still there")
 
-    def collect_and_lose(shares: Any) -> Any:
+    def collect_and_lose(requests: Any) -> Any:
         algorithm._sampler.collect = collect
-        first, *others = collect(shares)
+        first, *others = collect(requests)
         return [replace(first, batch=lost), *others]
 
     algorithm._sampler.collect = collect_and_lose

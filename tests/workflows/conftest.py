@@ -51,7 +51,7 @@ FAILING = """
 
 @pytest.fixture(scope="session")
 def failed_gan_search(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
-    """The folder, the exit code, and all that was printed, of a search of GANs whose second trial diverges."""
+    """Folder, exit code and all output of a search of GANs whose second trial diverges."""
     storage = tmp_path_factory.mktemp("runs")
     flags = ["--smoke", "--precision", "fp32", "--num-samples", "2", "--max-updates", "20"]
     flags += ["--address", ray_address, "--storage-path", str(storage), "--name", "failed"]

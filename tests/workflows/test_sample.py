@@ -39,7 +39,7 @@ STATES: dict[str, Callable[[mnist.MNIST, int], dict[str, Any]]] = {
 
 
 def make(folder: Path, program: str, digits: mnist.MNIST) -> Path:
-    """Make a run of the baseline a_00000; the best a_00001, with two checkpoints; a_00002, still running; a_00003, just begun."""
+    """Make a run: a_00000 is the baseline, a_00001 the best, a_00002 and a_00003 still run."""
     trials: list[dict[str, Any]] = [
         {"trial_id": "a_00000", "status": "TERMINATED", "config": {"lr": 1}, "reports": WHOLE},
         {"trial_id": "a_00001", "status": "TERMINATED", "config": {"lr": 2}, "reports": BETTER},

@@ -28,8 +28,8 @@ from workflows.programs import PROGRAMS
 start = partial(start_workflow, tune_cvae)
 DIGITS = ("--dataset", "mnist-10k")
 SEARCHED = {
-    "architecture": "mlp", "width": 9, "depth": 1, "latent-size": 2, "prior": "learned", "binarisation": "none", "batch-size": 9,
-    "lr": 1e-3, "ema-decay": 0,
+    "architecture": "mlp", "width": 9, "depth": 1, "latent-size": 2, "prior": "learned",
+    "binarisation": "none", "batch-size": 9, "lr": 1e-3, "ema-decay": 0,
 }  # fmt: skip
 EVERYTHING = [*DIGITS, *(f"--{name}={value}" for name, value in SEARCHED.items())]
 

@@ -1,4 +1,4 @@
-"""`tune_gan.py` as a person runs it: wrong flags, a short search, one that is stopped and goes on, one with failing trials."""
+"""`tune_gan.py` as a person runs it: wrong flags, a short search, a stopped one, failing trials."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def saved_trials(run_dir: Path) -> dict[str, tuple[dict[str, Any], int]]:
-    """Return every trial's config, and the report of its newest checkpoint (0: none), as the search's state was last saved."""
+    """Return the saved state: each trial's config, and the report of its newest checkpoint (0: none)."""
     from ray import cloudpickle
 
     states = sorted(run_dir.glob("experiment_state-*.json"))

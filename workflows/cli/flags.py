@@ -1,4 +1,4 @@
-"""Flags of the workflows: frozen dataclasses. A wrong flag is one line on stderr and exit code 2. No heavy import here."""
+"""Flags of the workflows, as frozen dataclasses. A wrong flag is one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import tyro
@@ -51,7 +52,7 @@ class RunFlags:
     smoke: bool = False
     """Make a very short run, to see that the whole path works."""
     address: str = ""
-    """Ray cluster (default: the one that `ray start` or `ray up` left on this machine, else a new local one)."""
+    """Ray cluster (default: the one that `ray start` or `ray up` left here, else a new local one)."""
 
     def __post_init__(self) -> None:
         name, folder_rule = self.name, "a folder's name without slashes, blanks at its ends or over 200 bytes"
@@ -74,6 +75,17 @@ def require(condition: bool, flag: str, value: object, rule: str) -> None:
         raise UsageError(f"{flag} {rule}, got {value!r}")
 
 
+def absolute(path: str) -> Path:
+    """Return the path that the user means, with ~ and relative parts resolved."""
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def may_write(path: Path) -> bool:
+    """Return whether a file can be written there: its folder exists, and it is no folder itself."""
+    is_open = os.path.isdir(path.parent) and os.access(path.parent, os.W_OK | os.X_OK)
+    return is_open and not os.path.isdir(path)
+
+
 def parse(
     flags_class: type[FlagsT],
     argv: Sequence[str],
@@ -83,8 +95,8 @@ def parse(
 ) -> FlagsT:
     """Turn `argv` into flags. Raises UsageError if a flag is wrong.
 
-    `smoke` replaces defaults under `--smoke`. `saved(run_dir)` returns the flags of the run that `--resume` names.
-    Those flags hold: another value for one of them is refused, because it would mix two settings in one run.
+    `smoke` replaces defaults under `--smoke`. `saved(run_dir)` returns the flags of the run to resume.
+    Other values for those flags are refused, because they would mix two settings in one run.
     """
     if {"-h", "--help"} & set(argv):
         print_help(flags_class)
@@ -119,7 +131,7 @@ def _require_same(flags: Any, kept: Any) -> None:
 def parse_plain(
     flags_class: type[DataclassT], argv: Sequence[str], default: DataclassT | None = None
 ) -> DataclassT:
-    """Turn `argv` into any dataclass, with the defaults of `default`. Raises UsageError with tyro's message in one line."""
+    """Turn `argv` into any dataclass with these defaults. Raises UsageError with tyro's message."""
     said, columns = io.StringIO(), os.environ.get("COLUMNS")
     if not {"-h", "--help"} & set(argv):
         os.environ["COLUMNS"] = "10000"  # tyro would break the words of an error
@@ -138,7 +150,7 @@ def parse_plain(
 
 
 def _one_line(box: str) -> str:
-    """Return the text of tyro's error box without its frame, its title, its colours and its pointers to --help."""
+    """Return the text of tyro's error box without frame, title, colours and pointers to --help."""
     parts: list[list[str]] = [[]]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:
         text = line.strip("│|╭╮╰╯+ ")
@@ -151,7 +163,7 @@ def _one_line(box: str) -> str:
 
 
 def run_main(workflow: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None) -> int:
-    """Run a workflow and return its exit code: 2 after a UsageError, whose text is printed; 130 after Ctrl-C."""
+    """Run a workflow and return its exit code. Print a UsageError and return 2; return 130 after Ctrl-C."""
     try:
         return workflow(sys.argv[1:] if argv is None else argv)
     except UsageError as error:

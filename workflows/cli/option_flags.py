@@ -1,4 +1,4 @@
-"""Every hyperparameter of a model as a flag. A flag that is given fixes its value; the others keep the preset's, or are searched."""
+"""Every hyperparameter as a flag. A given flag fixes the value; else it is the preset's, or searched."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from workflows.cli.help import as_flag, choices, field_docs
 
 OptionsT = TypeVar("OptionsT")
 Space = dict[str, Any]
-"""A search space: name of an option -> how it is drawn, as plain data: ("loguniform", 1e-4, 1e-2), ("choice", [16, 32]).
+"""A search space: name of an option -> ("loguniform", 1e-4, 1e-2), ("choice", [16, 32]) and the like.
 
-The word is the name of a function of `ray.tune`, what follows its arguments. A domain of Tune's own serves, too."""
+A tuple names a function of `ray.tune` and its arguments. A domain of Tune's own serves, too."""
 
 
 def flags_of(preset: Any, space: Space | None = None, group: str = "model") -> type:
-    """Return a frozen dataclass to inherit flags from: the fields of the preset's class, each None if not given.
+    """Return a frozen dataclass to inherit flags from: the preset's fields, each None by default.
 
     `--help` lists them under `group`, with the preset's values and the searched ranges.
     """
@@ -54,7 +54,7 @@ def _shown(value: Any) -> list[str]:
 
 
 def _reader(value_type: Any) -> tuple[Callable[[list[str]], Any], str]:
-    """Return the function that reads a value of this type from the command line, and the value's name in `--help`."""
+    """Return the function that reads a value of this type, and the value's name in `--help`."""
     if value_type == Schedule:
         return _schedule, "FLOAT|STEPS:FLOAT,…"
     if value_type == tuple[int, ...]:
@@ -111,7 +111,7 @@ def not_given(space: Space, flags: Any, options_class: type) -> Space:
 
 
 def require_space(options: Any, space: Space, num_trials: int, num_items: int) -> None:
-    """Raise UsageError if the options refuse a combination of the space's choices, or training on `num_items` items.
+    """Raise UsageError if the options refuse a combination of choices, or training on `num_items` items.
 
     Also if several trials are asked for and nothing is left to search.
     """
@@ -129,6 +129,6 @@ def require_space(options: Any, space: Space, num_trials: int, num_items: int) -
 
 
 def as_flags(message: str, options_class: type) -> str:
-    """Return an options' error with flags for field names: `--latent-size must be …` for `latent_size must be …`."""
+    """Return an options' error with flags for field names: `--latent-size` for `latent_size`."""
     names = {field.name for field in dataclasses.fields(options_class)}
     return " ".join(as_flag(word) if word in names else word for word in message.split(" "))

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FIRST_PROGRESS_S = 2.0
+
 
 def say(message: str) -> None:
     """Print a line at once, unwrapped."""
@@ -18,14 +20,14 @@ def say(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Print a line about a deviation from what was asked for to stderr; print nothing if the message is empty."""
+    """Print a note to stderr; print nothing if the message is empty."""
     if message:
         print(f"note: {message}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(what: str, message: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar and yield its update function `(done, total)`; without a terminal, print the message instead."""
+    """Show a bar and yield its update function `(done, total)`. Without a terminal, print the message."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -38,6 +40,20 @@ def progress(what: str, message: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def less_and_less(what: str, total: int) -> Callable[[int], None]:
+    """Return a function that prints how many are done: after FIRST_PROGRESS_S, then twice as long."""
+    began, due_s = time.monotonic(), FIRST_PROGRESS_S
+
+    def report(done: int) -> None:
+        nonlocal due_s
+        elapsed_s = time.monotonic() - began
+        if elapsed_s > due_s and done < total:
+            say(f"{done} of {total} {what} after {elapsed_s:.0f} s")
+            due_s *= 2
+
+    return report
 
 
 def number(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Runs one experiment, a search or a training: flags in, a run folder out.
 
-    flags --> checks --> Ray --> run folder, locked --> Tuner.fit(), a live view beside it --> tables, report, summary
+    flags --> checks --> Ray --> run folder, locked --> Tuner.fit() beside a live view --> report --> summary
 
 Checks that need no Ray come before Ray is started. Nothing is written before all checks have passed.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workflows.results import Run
 
 CHECKPOINTS_KEPT = 2
-"""Per trial. With one, the last saved state of a killed run could name a checkpoint that was just replaced."""
+"""Per trial. With one, a killed run's saved state could name a checkpoint that was just replaced."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def requests(self) -> dict[str, tuple[float, str]]:
-        """Return what a trial reserves: CPU or GPU -> how many, and the subject of a sentence that says so."""
+        """Return what a trial reserves: CPU or GPU -> how many, and the subject of an error about it."""
 
     @abstractmethod
     def headline(self) -> str:

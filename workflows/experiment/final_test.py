@@ -1,4 +1,4 @@
-"""The best trial on the test data. It happens once, when the search has ended, so the test data choose nothing."""
+"""The best trial on the test data, once, when the search has ended. So the test data choose nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workflows.cli import terminal
 def tested(run: results.Run, measure: Callable[..., dict[str, Any]], data: Any) -> results.Run:
     """Return the run with its best trial's measurement, which is also written to test.json.
 
-    Return it unchanged if a trial has a measurement already, if some trial has not ended, or if none ran to its end.
+    Return it unchanged if a trial has been measured, if one has not ended, or if none ran to its end.
     """
     best = run.best()
     if best is None or run.num_ended < run.record["flags"]["num_samples"]:

@@ -1,4 +1,4 @@
-"""What a terminal shows while a run goes on: a table of a search's trials, a line of a training. Elsewhere, lines are printed."""
+"""Live views of a run in a terminal: a table of trials, or a line of a training. Else lines are printed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FAULTS = {
 class LiveView(Callback):
     """A picture that is redrawn as results come in. Where the output is no terminal, subclasses print lines.
 
-    Tune pickles its callbacks, and a resumed run has a copy. So the display belongs to the class; `shown()` opens it.
+    Tune pickles its callbacks, and a resumed run has a copy. So the display belongs to the class.
     """
 
     _live: ClassVar[Live | None] = None

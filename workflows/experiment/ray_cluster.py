@@ -40,9 +40,9 @@ class Cluster:
 def connected(address: str) -> Iterator[Cluster]:
     """Connect to Ray; disconnect at the end, which also stops a cluster that was started here.
 
-    Without `address`, connect to the cluster of RAY_ADDRESS, or to the one that `ray start` or `ray up` left on this
-    machine, else start a local one, which Ray's token guards. "local" always starts one. Raises UsageError if the
-    cluster can't be reached.
+    Without `address`, connect to the cluster of RAY_ADDRESS, or to that of `ray start` or `ray up` here.
+    If there is none, or for "local", start a local one, which Ray's token guards.
+    Raises UsageError if the cluster can't be reached.
     """
     # Ray's coming default; it warns while this is unset.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -122,7 +122,7 @@ def _interrupts_wait() -> Iterator[None]:
 def require_shared(folder: Path) -> None:
     """Raise UsageError unless all machines of the cluster see this folder, which must exist.
 
-    Without it, Ray would fail at the first checkpoint. For a machine that joins later, Ray's own check ends the trial.
+    Without it, Ray would fail at the first checkpoint. A machine that joins later is checked by Ray.
     """
     import ray
     from ray.exceptions import GetTimeoutError, RayError
@@ -153,8 +153,8 @@ def require_shared(folder: Path) -> None:
 def require_resources(cluster: Cluster, kind: str, wanted: float, subject: str) -> str:
     """Return "", or a warning if the run must wait until the cluster grows.
 
-    Raises UsageError, with the numbers, if a local cluster can't hold what is wanted. `kind` is CPU or GPU; `subject`
-    is the subject of a sentence that says what is wanted.
+    Raises UsageError, with the numbers, if a local cluster can't hold what is wanted. `kind` is CPU or GPU.
+    `subject` is the subject of a sentence that says what is wanted.
     """
     have = cluster.resources.get(kind, 0)
     if wanted <= have:

@@ -1,7 +1,7 @@
-"""Whole copies of Tune's state files. Tune rewrites them in place, so a kill or a full disk may leave half a file.
+"""Whole copies of Tune's state files. Tune rewrites them in place; a kill or a full disk leaves half a file.
 
-During a run, `StateKeeper` copies the files to RUN_DIR/.saved whenever all can be read. Before a run is resumed,
-`recover` reads every file that Tune will restore, and replaces broken ones by the copies. Tune itself would start over.
+During a run, `StateKeeper` copies the files to RUN_DIR/.saved whenever all can be read.
+Before a run is resumed, `recover` replaces broken files by the copies. Tune itself would start over.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class StateKeeper(Callback):
 
 
 def keep(run_dir: Path) -> bool:
-    """Copy the newest file of each kind to RUN_DIR/.saved; return False, and copy none, unless all can be read."""
+    """Copy the newest file of each kind to RUN_DIR/.saved; return False if one can't be read."""
     found = _read(run_dir)
     if any(file.problem for file in found.values()):
         return False

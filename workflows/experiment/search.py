@@ -52,7 +52,7 @@ class SearchFlags(RunFlags):
     searcher: Literal["random"] = "random"
     """How hyperparameters are drawn."""
     max_concurrent: int = 0
-    """Trials at a time (default: 0, as many as fit); asha counts waiting trials, too, so it halves smaller groups."""
+    """Trials at a time (default: 0, as many as fit). asha counts waiting trials, so it halves fewer."""
     cpus_per_trial: float = 1.0
     """CPUs reserved for a trial, which computes with as many threads."""
     gpus_per_trial: float = 0.0
@@ -93,9 +93,12 @@ def load_mnist(flags: SearchFlags) -> Any:
 class Search(Experiment):
     """A search; the trial of `options` as they are, the baseline, comes first.
 
-    `load_data(flags)` returns a data set: an object with `name`, which every result names, `train_images` (uint8
-    [N, 28, 28], paper 0, ink 255) and `train_labels` (int64 [N]), as `algorithms.mnist.MNIST`. Trials receive it
-    through Ray's object store. `test` also needs `test_images` and `test_labels`.
+    `load_data(flags)` returns a data set like `algorithms.mnist.MNIST`. The trials share one copy of it.
+
+    name           str, a column of every result
+    train_images   uint8 [N, 28, 28], paper 0, ink 255
+    train_labels   int64 [N]
+    test_images, test_labels   only if there is a `test`
     """
 
     space: Space
@@ -103,7 +106,7 @@ class Search(Experiment):
     improves: str = ""
     """A metric other than the program's."""
     test: Callable[[dict[str, Any], Any, Progress], dict[str, Any]] | None = None
-    """Measures the best trial on test data, given its state, the data, and a function to tell (done, total)."""
+    """Measures the best trial on test data, given its state, the data, and a progress function."""
     load_data: Callable[[SearchFlags], Any] = load_mnist
     reuse_actors: bool = True
     """Let a process serve one trial after another, which saves importing torch."""

@@ -1,4 +1,4 @@
-"""How hyperparameters are drawn: Tune's searchers, by the names of `--searcher`. The baseline is always the first trial."""
+"""Searchers draw hyperparameters; SEARCHERS names them for `--searcher`. The baseline is the first trial."""
 
 from __future__ import annotations
 
@@ -29,4 +29,6 @@ def _random(baseline: dict[str, Any], seed: int, max_concurrent: int) -> SearchA
 
 
 SEARCHERS: dict[str, Callable[[dict[str, Any], int, int], SearchAlgorithm]] = {"random": _random}
-"""name -> searcher of (the baseline, the seed, trials at a time or 0). It limits itself: Tune's limit would be ignored."""
+"""name -> factory of a searcher, from the baseline, the seed, and the trials at a time (0: no limit).
+
+A searcher limits itself, because Tune ignores its own limit where a searcher is given."""

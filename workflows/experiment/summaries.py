@@ -43,7 +43,7 @@ def of_search(run: Run, reported: bool) -> int:
 
 
 def _say_scores(run: Run, best: Any) -> None:
-    """Print the scores of the best trial, of the baseline and of real digits, and the best hyperparameters."""
+    """Print scores of the best trial, of the baseline and of real digits, and the best hyperparameters."""
     from algorithms.scoring import Scorer
 
     columns = run.program.columns
@@ -120,6 +120,5 @@ def _say_failed(run: Run, trial: Any, name: str = "") -> None:
 
 
 def _say_tensorboard(run: Run) -> None:
-    say(
-        f"          {python()} -m tensorboard.main --logdir {shlex.quote(str(run.folder))}    shows every curve"
-    )
+    folder = shlex.quote(str(run.folder))
+    say(f"          {python()} -m tensorboard.main --logdir {folder}    shows every curve")

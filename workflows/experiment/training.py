@@ -40,7 +40,7 @@ class TrainingFlags(RunFlags):
     num_gpus_per_learner: float = 0.0
     """GPUs of the learner; a fraction shares one."""
     stop_return: float | None = None
-    """Stop when an evaluation's mean return reaches this (default: the environment's reward_threshold; inf: never)."""
+    """Stop at an evaluation with this mean return (default: the environment's own threshold; inf: never)."""
     stop_env_steps: int = 500_000
     """Stop at the first evaluation after this number of environment steps."""
     stop_time_s: float = math.inf
@@ -192,7 +192,7 @@ class StopRule:
 
 
 def trial_of(configured: Any, hyperparameters: dict[str, Any]) -> type:
-    """Return the configured algorithm as a Trainable that reports its hyperparameters, not RLlib's 200 settings."""
+    """Return the algorithm as a Trainable that reports its hyperparameters, not RLlib's 200 settings."""
 
     class Trial(configured.algo_class):
         def __init__(self, config: Any = None, **kwargs: Any) -> None:

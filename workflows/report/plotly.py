@@ -23,49 +23,18 @@ def figure(panel: Panel) -> dict[str, Any]:
     """Return a panel as Plotly's `data` and `layout`."""
     if panel.kind == "parallel":
         return _parallel(panel)
-    layout: dict[str, Any] = {
-        "margin": {"l": 55, "r": 15, "t": 10, "b": 45},
-        "height": 360,
-        "hovermode": "closest",
-        "xaxis": {"title": {"text": panel.x_label}}
-        | ({"type": "category"} if panel.names else _scale(panel.log_x)),
-        "yaxis": {"title": {"text": panel.y_label}} | _scale(panel.log_y),
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        "showlegend": any(series.label for series in panel.series) and panel.kind != "bars",
-        "shapes": [
-            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y}
-            for y in panel.lines.values()
-        ],
-        "annotations": [
-            {
-                "xref": "paper",
-                "x": 1,
-                "y": y,
-                "text": label,
-                "showarrow": False,
-                "yanchor": "bottom",
-                "xanchor": "right",
-            }
-            for label, y in panel.lines.items()
-        ],
-    }
-    if panel.names:
-        layout["xaxis"] |= {"categoryorder": "array", "categoryarray": panel.names}
+    layout = _layout(panel)
     if panel.kind == "bars":
         (series,) = panel.series
         layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
-        return {
-            "data": [
-                {
-                    "type": "bar",
-                    "orientation": "h",
-                    "x": series.y,
-                    "y": series.x,
-                    "marker": {"color": QUANTITIES[0]},
-                }
-            ],
-            "layout": layout,
+        bars = {
+            "type": "bar",
+            "orientation": "h",
+            "x": series.y,
+            "y": series.x,
+            "marker": {"color": QUANTITIES[0]},
         }
+        return {"data": [bars], "layout": layout}
     named: set[str] = set()
     data = []
     for i, series in enumerate(panel.series):
@@ -73,6 +42,26 @@ def figure(panel: Panel) -> dict[str, Any]:
         data.append(_trace(series, panel, label, label not in named, i))
         named.add(label)
     return {"data": data, "layout": layout}
+
+
+def _layout(panel: Panel) -> dict[str, Any]:
+    """Return the layout of axes, legend and named lines."""
+    x_scale = _scale(panel.log_x)
+    if panel.names:
+        x_scale = {"type": "category", "categoryorder": "array", "categoryarray": panel.names}
+    right = {"xref": "paper", "x": 1, "xanchor": "right", "yanchor": "bottom", "showarrow": False}
+    across = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
+    return {
+        "margin": {"l": 55, "r": 15, "t": 10, "b": 45},
+        "height": 360,
+        "hovermode": "closest",
+        "xaxis": {"title": {"text": panel.x_label}} | x_scale,
+        "yaxis": {"title": {"text": panel.y_label}} | _scale(panel.log_y),
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "showlegend": any(series.label for series in panel.series) and panel.kind != "bars",
+        "shapes": [across | {"y0": y, "y1": y} for y in panel.lines.values()],
+        "annotations": [right | {"y": y, "text": label} for label, y in panel.lines.items()],
+    }
 
 
 def _scale(log: bool) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -20,8 +22,8 @@ def num_parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_the_preset_has_the_homeworks_parameters() -> None:
-    """Inputs 784 + 10 and 20 + 10, two hidden layers of 400, 20 means and 20 log variances, 784 logits. The 10 are the label's."""
+def test_the_reference_setting_has_its_number_of_parameters() -> None:
+    """Inputs 784 + 10 and 20 + 10 (10 for the label), two hidden layers of 400, outputs 20 + 20 and 784."""
     encoder = (784 + 10) * 400 + 400 + 400 * 400 + 400 + 400 * 40 + 40
     decoder = (20 + 10) * 400 + 400 + 400 * 400 + 400 + 400 * 784 + 784
     assert num_parameters(CVAE(CVAEOptions())) == encoder + decoder
@@ -40,7 +42,7 @@ def test_a_conditioned_layer_is_a_linear_layer_of_the_input_and_a_one_hot_label(
 @BOTH
 @pytest.mark.parametrize("depth", [1, 3])
 def test_shapes(options: CVAEOptions, depth: int) -> None:
-    network = made(CVAEOptions(options.latent_size, options.architecture, options.width, depth))
+    network = made(replace(options, depth=depth))
     label_B = torch.arange(5)
     mean_BZ, log_var_BZ = network.posterior(torch.rand(5, 784), label_B)
     assert mean_BZ.shape == log_var_BZ.shape == (5, 3)
@@ -80,7 +82,7 @@ def test_initialisation_follows_its_generator_alone(options: CVAEOptions) -> Non
 
 
 def test_initial_weights_are_of_torchs_own_size() -> None:
-    """Uniform in +-1 / sqrt(inputs), where a transposed convolution of 4 x 4 with stride 2 has a quarter of its taps per output."""
+    """Uniform in +-1 / sqrt(inputs), of which a transposed convolution with stride 2 has a quarter."""
     network = made(CVAEOptions(architecture="conv", width=256))
     ups = [module for module in network.modules() if isinstance(module, torch.nn.ConvTranspose2d)]
     assert [up.weight.shape for up in ups] == [(32, 16, 4, 4)]

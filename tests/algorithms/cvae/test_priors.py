@@ -83,7 +83,7 @@ def test_every_prior_starts_as_the_standard_one_and_knows_its_label_after(kind: 
 
 
 def test_a_gaussians_kl_is_exact_and_a_flows_is_so_on_average() -> None:
-    """A flow that is still a Gaussian has a closed form to compare with; of 20,000 draws the mean is within five standard errors."""
+    """A flow that is still a Gaussian has a closed form, within 5 standard errors of 20,000 draws' mean."""
     mean_BZ, log_var_BZ = normal(1, 5, seed=2), normal(1, 5, seed=3) / 2
     label_B = torch.tensor([4])
     flow = FlowPrior(5).double()
@@ -105,7 +105,7 @@ def test_a_gaussians_kl_is_exact_and_a_flows_is_so_on_average() -> None:
 
 
 def test_a_unit_that_only_knows_its_label_is_not_active() -> None:
-    """A posterior that has collapsed onto a learned prior says nothing of the digit, though its mean varies with the label."""
+    """A posterior that collapsed onto a learned prior has no active unit, though its mean varies by label."""
     made = prior("learned", std=2.0)
     assert isinstance(made, GaussianPrior)
     mean_BZ, _ = made.moments(LABEL_B)

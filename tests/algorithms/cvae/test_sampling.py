@@ -2,13 +2,14 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from small_models import CVAE, trained
 
 from algorithms import mnist
-from algorithms.cvae import CVAETrainer
+from algorithms.cvae import CVAEOptions, CVAETrainer
 from algorithms.cvae.priors import GaussianPrior
-from algorithms.cvae.sampling import draw, manifold, samples, trained_network
+from algorithms.cvae.sampling import decode, draw, manifold, plan, samples, trained_network
 
 CPU = torch.device("cpu")
 
@@ -50,3 +51,18 @@ def test_a_learned_prior_shifts_and_scales_what_is_drawn() -> None:
     z = torch.cat(seen)
     torch.testing.assert_close(z.mean(dim=0), torch.tensor([1.0, 2.0, 3.0]), atol=0.2, rtol=0)
     torch.testing.assert_close(z.std(dim=0), torch.tensor([1.0, 2.0, 0.0]), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("prior", ["standard", "learned", "flow"])
+def test_what_a_cvae_draws_is_decoded_from_the_plan(digits: mnist.MNIST, prior: str) -> None:
+    trainer = CVAETrainer(CVAEOptions(width=16, latent_size=3, prior=prior), digits)  # type: ignore[arg-type]
+    trainer.train(3)
+    network = trained_network(trainer.state_dict())
+    for layout in ("draws", "grid", "interpolation"):
+        noise_BZ, label_B = plan(layout, 40, 3, torch.Generator().manual_seed(5))
+        images, labels = samples(trainer.state_dict(), 40, None, 5, layout=layout)
+        np.testing.assert_array_equal(images, decode(network, noise_BZ, label_B).numpy())
+        np.testing.assert_array_equal(labels, label_B.numpy())
+    sevens, labels = samples(trainer.state_dict(), 40, 7, 5, layout="interpolation")
+    assert set(np.unique(labels)) == {7}
+    np.testing.assert_array_equal(sevens, decode(network, noise_BZ, torch.full((40,), 7)).numpy())

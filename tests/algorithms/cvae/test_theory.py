@@ -1,6 +1,7 @@
-"""What docs/theory.md derives of the conditional VAE, checked by numbers: exactly where all is Gaussian, by quadrature for a small network.
+"""What docs/theory.md derives of the conditional VAE: exact for Gaussians, by quadrature for a small network.
 
-N independent repetitions, K draws of z per bound, Z latent size, P pixels, C classes. float64, but for the network's own arithmetic.
+N independent repetitions, K draws of z per bound, Z latent size, P pixels, C classes. float64, except in the
+network.
 A mean over N repetitions is compared within 5 of its standard errors, at fixed seeds."""
 
 import itertools
@@ -49,7 +50,7 @@ def mean_and_error(values_N: Tensor) -> tuple[float, float]:
     return values_N.mean().item(), values_N.std().item() / math.sqrt(len(values_N))
 
 
-# ---- a model whose evidence and posterior are known: p(z|y) = N(m_y, diag v_y), p(x|z,y) = N(W z + b_y, noise_var I)
+# ---- a model of known evidence: p(z|y) = N(m_y, diag v_y), p(x|z,y) = N(W z + b_y, noise_var I)
 
 
 PRIOR_MEAN_CZ = vector([0.0, 0.0, 1.0, -2.0, -1.5, 0.5]).view(3, 2)
@@ -72,7 +73,7 @@ class LinearGaussian:
         )
 
     def expected_log_likelihood(self, x_P: Tensor, mean_Z: Tensor, log_var_Z: Tensor, y: int) -> Tensor:
-        """E_q log p(x|z,y): the log-likelihood at q's mean, less what the squared error gains by q's spread."""
+        """E_q log p(x|z,y): the log-likelihood at q's mean, less the squared error that q's spread adds."""
         spread = (log_var_Z.exp() * self.weight_PZ.square().sum(dim=0)).sum()
         return self.log_likelihood(x_P, mean_Z, y) - spread / (2 * self.noise_var)
 
@@ -243,7 +244,7 @@ def test_kl_is_the_mean_log_ratio_of_the_densities(
 
 
 def test_the_reparameterised_gradient_is_right_on_average() -> None:
-    """Row by row of z = mean + exp(log_var / 2) noise, against the gradient of the expectation in closed form."""
+    """By z = mean + exp(log_var / 2) noise, against the gradient of the expectation in closed form."""
     mean_Z, log_var_Z = vector([0.8, -0.5]), vector([-0.5, 0.4])
     parameters = torch.cat([mean_Z, log_var_Z]).requires_grad_()
     (exact,) = torch.autograd.grad(
@@ -359,7 +360,7 @@ def test_the_bound_grows_with_the_draws_and_stays_below_the_evidence(log_weights
 
 
 def test_the_gap_at_many_draws_is_half_the_weights_relative_variance_over_k(log_weights_KN: Tensor) -> None:
-    """Weights over the evidence have mean 1, so taking their mean less 1 off the bound keeps its average and spares most noise."""
+    """Weights over the evidence have mean 1, so the bound less (their mean - 1) only varies less."""
     weights_KN = (log_weights_KN - SLANTED.log_evidence(X_P, Y)).exp()
     mean, error = mean_and_error(weights_KN.mean(dim=0))
     assert abs(mean - 1) < 5 * error
@@ -470,7 +471,7 @@ def nll_estimates(network: CVAE, grey_BP: Tensor, num_samples: int, num_repeats:
 def test_nll_with_many_samples_is_the_integral_over_z(
     network: CVAE, grey_BP: Tensor, num_samples: int
 ) -> None:
-    """Several digits at a time, and one in several parts. The gap that is left is half the variance of one estimate."""
+    """Several digits at a time, one in several parts. The remaining gap is half an estimate's variance."""
     for grey_P, label, nll_N in zip(
         grey_BP, LABEL_B, nll_estimates(network, grey_BP, num_samples, 60), strict=True
     ):

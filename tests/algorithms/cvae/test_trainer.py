@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from small_models import CONV_CVAE, CVAE, trained
 
 from algorithms import mnist
 from algorithms.cvae.options import CVAEOptions
-from algorithms.cvae.priors import FlowPrior, GaussianPrior
+from algorithms.cvae.priors import FlowPrior
 from algorithms.cvae.trainer import CVAETrainer
 from algorithms.divergence import TrainingDiverged
 
@@ -75,64 +76,67 @@ def test_every_option_of_training_changes_training(
     )
 
 
+FP32 = torch.finfo(torch.float32).eps
+
+
+@pytest.mark.parametrize(
+    "bound", [{"binarisation": "dynamic", "beta": 0.5}, {"num_importance_samples": 3}], ids=str
+)
 @pytest.mark.parametrize("prior", ["standard", "learned", "flow"])
-def test_an_updates_gradient_is_that_of_the_bound(digits: mnist.MNIST, prior: Any) -> None:
-    """For either bound, the gradient by hand: the same noise, log-likelihoods pixel by pixel, KL and densities by torch."""
-    for options in (
-        replace(CVAE, prior=prior, binarisation="dynamic", beta=0.5),
-        replace(CVAE, prior=prior, num_importance_samples=3),
-    ):
-        trainer, replay = CVAETrainer(options, digits), CVAETrainer(options, digits)
-        for each in (trainer, replay):  # no identity any more
-            for parameter in each.network.prior.parameters():
-                torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(0))
-        metrics = trainer.train(1)
-        network, index = replay.network, replay.minibatches.next()
-        pixels, label = replay.grey[index].float() / 255, replay.labels[index]
-        if options.binarisation == "dynamic":  # one draw, for encoder and likelihood alike
-            pixels = (torch.rand(pixels.shape, generator=replay.noise_generator) < pixels).float()
-        mean, log_var = network.posterior(pixels, label)
-        q = torch.distributions.Normal(mean, (log_var / 2).exp())
-        p = (
-            None
-            if isinstance(network.prior, FlowPrior)
-            else torch.distributions.Normal(*_moments(network.prior, label))
-        )
-        noise = torch.randn(options.num_importance_samples, 16, 3, generator=replay.noise_generator)
-        log_weights, log_likelihoods = [], []
-        for k in range(options.num_importance_samples):
-            z = mean + q.scale * noise[k]
-            ink = network.logits(z, label).sigmoid()
-            log_likelihoods.append((pixels * ink.log() + (1 - pixels) * (1 - ink).log()).sum(dim=1))
-            log_p = network.prior.log_density(z, label) if p is None else p.log_prob(z).sum(dim=1)
-            log_weights.append(log_likelihoods[-1] + log_p - q.log_prob(z).sum(dim=1))
-        kl = (
-            (log_likelihoods[0] - log_weights[0])
-            if p is None
-            else torch.distributions.kl_divergence(q, p).sum(dim=1)
-        )
-        if options.num_importance_samples == 1:
-            objective = (log_likelihoods[0] - 0.5 * kl).mean()
-        else:
-            objective = _log_mean(log_weights).mean()
-        expected = torch.autograd.grad(-objective, list(network.parameters()))
-        assert metrics["train_objective"] == pytest.approx(objective.item(), rel=1e-5)
-        assert metrics["train_reconstruction"] == pytest.approx(
-            -torch.stack(log_likelihoods).mean().item(), rel=1e-5
-        )
-        assert metrics["train_kl"] == pytest.approx(kl.mean().item(), rel=1e-4)
-        for parameter, by_hand in zip(trainer.network.parameters(), expected, strict=True):
-            torch.testing.assert_close(parameter.grad, by_hand, rtol=1e-2, atol=2e-3)
+def test_an_updates_gradient_is_that_of_the_bound(
+    digits: mnist.MNIST, prior: Any, bound: dict[str, Any]
+) -> None:
+    """The gradient by hand, in float64: log-likelihoods pixel by pixel, densities and KL by torch.
+
+    A log weight is a sum of about 550 nats, so fp32 knows it to some eps * 550. Its exponential, the weight
+    of a draw in the gradient, has that as its relative error.
+    """
+    options = replace(CVAE, prior=prior, **bound)
+    trainer, replay = CVAETrainer(options, digits), CVAETrainer(options, digits)
+    for each in (trainer, replay):  # a prior that is no longer the identity
+        for parameter in each.network.prior.parameters():
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+    metrics = trainer.train(1)
+    network = replay.network.double()
+    objective, log_likelihood, kl = _by_hand(network, replay)
+    expected = torch.autograd.grad(-objective, list(network.parameters()))
+    tolerance = 4 * FP32 * abs(objective.item())  # relative: 4 eps for every nat
+    assert tolerance < 3e-4
+    assert metrics["train_objective"] == pytest.approx(objective.item(), rel=20 * FP32)
+    assert metrics["train_reconstruction"] == pytest.approx(-log_likelihood.item(), rel=20 * FP32)
+    assert metrics["train_kl"] == pytest.approx(kl.item(), rel=20 * FP32, abs=tolerance)
+    for parameter, by_hand in zip(trainer.network.parameters(), expected, strict=True):
+        atol = tolerance * by_hand.abs().max().item()
+        torch.testing.assert_close(parameter.grad, by_hand, rtol=0, atol=atol, check_dtype=False)
 
 
-def _moments(prior: GaussianPrior, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    mean, log_var = prior.moments(label)
-    return mean, (log_var / 2).exp()
-
-
-def _log_mean(log_weights: list[torch.Tensor]) -> torch.Tensor:
-    most = torch.stack(log_weights).max(dim=0).values
-    return most + sum((log_weight - most).exp() for log_weight in log_weights).div(len(log_weights)).log()  # type: ignore[union-attr]
+def _by_hand(network: Any, replay: CVAETrainer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the next update's objective, mean log-likelihood and mean KL of a float64 network."""
+    options, index = replay.options, replay.minibatches.next()
+    pixels, label = replay.grey[index].float() / 255, replay.labels[index]
+    if options.binarisation == "dynamic":  # one draw, for encoder and likelihood alike
+        pixels = (torch.rand(pixels.shape, generator=replay.noise_generator) < pixels).float()
+    pixels = pixels.double()
+    mean, log_var = network.encoder(pixels, label).chunk(2, dim=1)
+    q = torch.distributions.Normal(mean, (log_var / 2).exp())
+    noise = torch.randn(options.num_importance_samples, 16, 3, generator=replay.noise_generator)
+    z = mean + q.scale * noise.double()
+    ink = torch.stack([network.decoder(each, label) for each in z]).sigmoid()
+    log_likelihood = (pixels * ink.log() + (1 - pixels) * (1 - ink).log()).sum(dim=-1)
+    if isinstance(network.prior, FlowPrior):
+        log_p = network.prior.log_density(z, label)
+        kl = q.log_prob(z[0]).sum(dim=-1) - log_p[0]
+    else:
+        prior_mean, prior_log_var = network.prior.moments(label)
+        p = torch.distributions.Normal(prior_mean, (prior_log_var / 2).exp())
+        log_p = p.log_prob(z).sum(dim=-1)
+        kl = torch.distributions.kl_divergence(q, p).sum(dim=-1)
+    if options.num_importance_samples == 1:
+        objective = (log_likelihood[0] - 0.5 * kl).mean()
+    else:
+        log_weights = log_likelihood + log_p - q.log_prob(z).sum(dim=-1)
+        objective = (log_weights.logsumexp(dim=0) - math.log(len(z))).mean()
+    return objective, log_likelihood.mean(), kl.mean()
 
 
 def test_beta_rises_evenly_to_its_value(digits: mnist.MNIST) -> None:
@@ -163,7 +167,9 @@ def test_the_averaged_network_is_the_average_by_hand(digits: mnist.MNIST) -> Non
 
 
 def test_training_never_sees_a_held_out_digit_nor_a_test_digit(digits: mnist.MNIST) -> None:
-    """Spoiling them changes nothing that is trained, spoiling a digit that is trained on does; and what is scored are the held-out ones."""
+    """Spoiling them changes nothing that is trained, spoiling a digit that is trained on does; and what is
+    scored are the held-out ones.
+    """
     last = len(digits.train_images) - len(digits.train_images) // 12
     inverted = 255 - digits.train_images
     spoilt_end = changed(
@@ -224,7 +230,8 @@ def test_pictures_have_a_row_per_digit_and_a_style_per_column(digits: mnist.MNIS
         "row 7 shows sevens, each before its reconstruction"
     )
 
-    with torch.no_grad():  # a decoder that passes z through, and knows no label: every row is then the same, every column another z
+    # a decoder that passes z through, and knows no label: every row is then the same, every column another z
+    with torch.no_grad():
         decoder = trainer.network.decoder
         for parameter in decoder.parameters():
             parameter.zero_()
@@ -261,7 +268,8 @@ CONTINUE = """
 
     torch.set_num_threads(1)
     state = torch.load(sys.argv[1], weights_only=True)
-    trainer = CVAETrainer(CVAEOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)  # the seed comes from the state, not from here
+    # the seed comes from the state, not from here
+    trainer = CVAETrainer(CVAEOptions(**state["options"]), mnist.load("mnist-10k"), seed=12345)
     trainer.load_state_dict(state)
     trainer.train(200 - trainer.updates)
     torch.save(trainer.state_dict(), sys.argv[2])
@@ -320,9 +328,11 @@ CONVOLUTIONAL = replace(MLP, architecture="conv", width=64, depth=1, prior="flow
     ids=["mlp-0", "mlp-1", "conv-0"],
 )
 def test_it_learns(digits: mnist.MNIST, options: CVAEOptions, seed: int, least_accuracy: float) -> None:
-    """A thousand updates leave most of the way from the 206 nats of independent pixels behind, and the labels begin to be obeyed.
+    """A thousand updates leave most of the way from the 206 nats of independent pixels behind, and the labels
+    begin to be obeyed.
 
-    Measured: MLP, seeds 0 to 2, nll 111 to 113 and accuracy 0.50 to 0.53; convolutional, seeds 0 and 1, 108 to 111 and 0.94.
+    Measured: MLP, seeds 0 to 2, nll 111 to 113 and accuracy 0.50 to 0.53; convolutional, seeds 0 and 1, 108
+    to 111 and 0.94.
     """
     trainer = CVAETrainer(options, digits, seed=seed)
     trainer.train(1000)

@@ -12,7 +12,7 @@ def test_shapes_and_range(latent_size: int, width: int) -> None:
     assert Discriminator(width)(images).shape == (3,)
 
 
-def test_the_preset_has_the_homeworks_parameters() -> None:
+def test_the_reference_setting_has_its_number_of_parameters() -> None:
     """Layer by layer: weights + biases, and two numbers per feature for batch normalisation."""
     generator = 96 * 1024 + 1024 + 2 * 1024  # noise to 1024
     generator += 1024 * 6272 + 6272 + 2 * 6272  # to 7 * 7 * 128

@@ -67,7 +67,7 @@ class RecordingTrainer:
 def reports(
     ray_address: str, digits: mnist.MNIST, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[int, list[dict[str, Any]]]:
-    """What two trials reported, one after the other, by the value of `step`; each report knows its trial's folder."""
+    """The reports of two trials in a row, by the value of `step`, each with its trial's folder."""
     from ray import tune
 
     from algorithms.generative.trainable import Budget, GenerativeTrainable
@@ -144,7 +144,7 @@ def test_threads_are_the_cpus_reserved(reports: dict[int, list[dict[str, Any]]])
     assert {report["threads"] for report in reports[2]} == {2}
 
 
-def test_pictures_are_drawn_at_the_homeworks_updates_and_at_the_end(
+def test_pictures_are_drawn_at_the_grid_updates_and_at_the_end(
     reports: dict[int, list[dict[str, Any]]],
 ) -> None:
     for step in (2, 3):

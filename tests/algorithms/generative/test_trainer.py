@@ -1,4 +1,4 @@
-"""The base of the generative trainers: what a third model gets from it, and what both models keep in their checkpoints."""
+"""The base of the generative trainers: what a third model gets from it, and what checkpoints hold."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -122,7 +122,7 @@ print(mnist.fetch(Path(given["folder"])))
         for process in children:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        mirror.gate.set()  # whoever came first is within the lock, waiting for its first file, and the others are on their way
+        mirror.gate.set()  # the first process holds the lock and waits for its first file
         outcomes = sorted(process.stdout.read().strip() for process in children if process.stdout is not None)
         assert [process.wait() for process in children] == [0, 0, 0]
         assert outcomes == ["False", "False", "True"]

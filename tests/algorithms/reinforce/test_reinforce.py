@@ -164,17 +164,20 @@ def test_a_rollout_of_older_weights_is_never_learned_from(built: Any) -> None:
 
 
 @pytest.mark.parametrize("num_env_runners", [1, 2, 4, 7])
-def test_shares_are_fixed_beforehand_and_make_up_the_batch(num_env_runners: int) -> None:
+def test_requests_are_fixed_beforehand_and_make_up_the_batch(num_env_runners: int) -> None:
     asked = config(num_env_runners, num_episodes_per_train_batch=5, train_batch_size_per_learner=1001)
-    shares = asked.requests(batch=3, entropy=0)
-    assert sum(share.num_episodes for share in shares) == 5
-    assert max(share.num_episodes for share in shares) - min(share.num_episodes for share in shares) <= 1
-    assert 1001 <= sum(share.num_env_steps for share in shares) < 1001 + num_env_runners
-    keys = [share.spawn_key for batch in (3, 4) for share in asked.requests(batch, 0)]
+    requests = asked.requests(batch=3, entropy=0)
+    assert sum(request.num_episodes for request in requests) == 5
+    assert (
+        max(request.num_episodes for request in requests) - min(request.num_episodes for request in requests)
+        <= 1
+    )
+    assert 1001 <= sum(request.num_env_steps for request in requests) < 1001 + num_env_runners
+    keys = [request.spawn_key for batch in (3, 4) for request in asked.requests(batch, 0)]
     assert len(set(keys)) == len(keys)
     asked.training(train_batch_size_per_learner=0)
-    assert [share.num_episodes for share in asked.requests(3, 0)] == [
-        share.num_episodes for share in shares if share.num_episodes
+    assert [request.num_episodes for request in asked.requests(3, 0)] == [
+        request.num_episodes for request in requests if request.num_episodes
     ]
 
 

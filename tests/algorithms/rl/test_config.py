@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from algorithms.dqn import DQNConfig, DQNOptions
 from algorithms.reinforce import REINFORCEConfig, REINFORCEOptions
@@ -119,6 +120,27 @@ def test_a_model_config_sets_the_options_of_the_network(model_config: Any) -> No
         assert changed.options.fcnet_hiddens == (8,)
         assert changed.model_config["options"] is changed.options
     assert by_method.model_config["fcnet_hiddens"] == [8]
+
+
+class OwnQModule(DQNConfig.module_class):  # type: ignore[misc, name-defined]
+    """A network of the user's own, on ours."""
+
+
+class OwnModule(TorchRLModule):
+    """A network of the user's own."""
+
+
+def test_a_module_on_ours_takes_the_options_of_its_spec_and_one_of_the_users_own_has_its_own() -> None:
+    settings = {"fcnet_hiddens": [8], "own": 1}
+    config = DQNConfig().environment("CartPole-v1")
+    on_ours = config.copy().rl_module(
+        rl_module_spec=RLModuleSpec(module_class=OwnQModule, model_config=settings)
+    )
+    own = config.copy().rl_module(rl_module_spec=RLModuleSpec(module_class=OwnModule, model_config=settings))
+    assert on_ours.options.fcnet_hiddens == (8,)
+    assert own.options.fcnet_hiddens == DQNOptions.fcnet_hiddens
+    for changed in (on_ours, own):
+        changed.validate()
 
 
 def test_the_configuration_chooses_its_sampler() -> None:

@@ -17,7 +17,7 @@ from algorithms.rl.networks import ACTIVATIONS, CategoricalPolicy, GaussianPolic
 
 
 def test_values_by_hand() -> None:
-    """One hidden layer: relu(1 - 2, 1 + 2 + 0.5) = (0, 3.5); then 10 * 0 + 1 * 3.5 - 1 and 0 * 0 + 2 * 3.5."""
+    """The hidden layer is relu(1 - 2, 1 + 2 + 0.5) = (0, 3.5). Then 10 * 0 + 3.5 - 1 and 0 * 0 + 2 * 3.5."""
     network = QNetwork(2, 2, [2], "relu")
     weights = ([[1.0, -1.0], [1.0, 1.0]], [0.0, 0.5], [[10.0, 1.0], [0.0, 2.0]], [-1.0, 0.0])
     for parameter, value in zip(network.parameters(), weights, strict=True):
@@ -59,7 +59,7 @@ def test_every_hidden_layer_is_there_in_its_size(
 def test_the_activation_asked_for_is_between_the_layers(
     activation: str, at_minus_one: float, at_two: float
 ) -> None:
-    """One unit, weights of 1: the value is the activation of the observation, and so is not bent again at the end."""
+    """One unit with weights of 1 and -3: -3 times the activation of the observation, and none at the end."""
     network = QNetwork(1, 1, [1], activation)
     for parameter, value in zip(network.parameters(), (1.0, 0.0, -3.0, 0.0), strict=True):
         torch.nn.init.constant_(parameter, value)
@@ -71,13 +71,13 @@ def test_the_activation_asked_for_is_between_the_layers(
     )
 
 
-def test_bytes_are_fractions_of_255_and_other_numbers_are_what_they_are() -> None:
+def test_bytes_become_fractions_of_255_and_other_numbers_stay() -> None:
     network = QNetwork(3, 2, [5], "silu")
     bytes_BS = torch.tensor([[0, 51, 255]], dtype=torch.uint8)
     torch.testing.assert_close(network(bytes_BS), network(torch.tensor([[0.0, 0.2, 1.0]])))
-    as_they_are = network(torch.tensor([[0.0, 51.0, 255.0]]))
+    unscaled = network(torch.tensor([[0.0, 51.0, 255.0]]))
     for dtype in (torch.int64, torch.float64):
-        torch.testing.assert_close(network(bytes_BS.to(dtype)), as_they_are)
+        torch.testing.assert_close(network(bytes_BS.to(dtype)), unscaled)
         assert network(bytes_BS.to(dtype)).dtype == torch.float32
 
 
@@ -101,19 +101,14 @@ def test_greedy_takes_the_highest_value() -> None:
 POLICIES = [CategoricalPolicy(4, 3, (8, 6), "silu"), GaussianPolicy(4, 2, (8, 6), "silu")]
 
 LOGITS_3 = st.lists(st.floats(-20, 20, width=32), min_size=3, max_size=3)
-
-
 NUMBERS_2 = st.lists(st.floats(-5, 5, width=32), min_size=2, max_size=2)
 
-
 NUM_DRAWS = 40_000
-
-
-"""Of a frequency or a mean; off by more than four of its standard errors is once in 16,000."""
+"""Draws per frequency or mean. An error of more than four standard errors comes once in 16,000."""
 
 
 def set_parameters(network: nn.Module, *values: Any) -> None:
-    """Set all of them, in their order."""
+    """Set all parameters, in their order."""
     for parameter, value in zip(network.parameters(), values, strict=True):
         parameter.data = torch.as_tensor(value, dtype=torch.float32).reshape(parameter.shape)
 
@@ -139,7 +134,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def test_log_probs_and_entropies_of_a_categorical_policy_by_hand() -> None:
-    """Logits of 0, log 2 and log 5 are probabilities of 1/8, 2/8 and 5/8; logits that are all the same are thirds."""
+    """Logits of 0, log 2 and log 5 are probabilities of 1/8, 2/8 and 5/8; equal logits are thirds."""
     network = categorical_of([[0.0, math.log(2), math.log(5)], [-7.0] * 3])
     obs_BS, actions_B = torch.eye(2)[[0, 0, 0, 1]], torch.tensor([0, 1, 2, 1])
     log_probs_B, entropies_B = network.log_probs_and_entropies(obs_BS, actions_B)
@@ -211,7 +206,7 @@ def test_log_probs_and_entropies_of_a_gaussian_policy_by_hand() -> None:
 
 
 def test_the_gradient_of_a_gaussian_policy_by_hand() -> None:
-    """Two deviations of 0.5 above the mean: log pi rises by 2 / 0.5 with the mean, and by 2**2 - 1 with the log of the deviation."""
+    """Two deviations of 0.5 above the mean. The gradients are 2 / 0.5 (mean) and 2**2 - 1 (log deviation)."""
     network = gaussian_of([[3.0]], [math.log(0.5)])
     log_probs_B, entropies_B = network.log_probs_and_entropies(torch.ones(1, 1), torch.tensor([[4.0]]))
     log_std, weight, bias = network.parameters()
@@ -231,16 +226,16 @@ def test_the_gradient_of_a_gaussian_policy_by_hand() -> None:
 def test_a_gaussian_policy_is_that_of_torch_distributions(
     means: list[list[float]], log_stds: list[float]
 ) -> None:
+    """Theirs in float64. Ours is off by some eps of its largest term, (1 / exp(-3))^2 = 400."""
     network, obs_BS = gaussian_of(means, log_stds), torch.eye(len(means))
-    theirs = torch.distributions.Normal(
-        torch.tensor(means), torch.tensor(log_stds).exp().expand(len(means), 2)
-    )
+    deviations_BA = torch.tensor(log_stds).double().exp().expand(len(means), 2)
+    theirs = torch.distributions.Normal(torch.tensor(means).double(), deviations_BA)
+    atol = 8 * 400 * torch.finfo(torch.float32).eps
     for actions_BA in (network.sample(obs_BS, seeded(0)), torch.tensor(means), torch.tensor(means) + 1):
         log_probs_B, entropies_B = network.log_probs_and_entropies(obs_BS, actions_BA.detach())
-        torch.testing.assert_close(
-            log_probs_B, theirs.log_prob(actions_BA.detach()).sum(dim=1), atol=1e-3, rtol=1e-4
-        )
-        torch.testing.assert_close(entropies_B, theirs.entropy().sum(dim=1))
+        by_torch_B = theirs.log_prob(actions_BA.detach().double()).sum(dim=1)
+        torch.testing.assert_close(log_probs_B, by_torch_B.float(), atol=atol, rtol=1e-5)
+        torch.testing.assert_close(entropies_B, theirs.entropy().sum(dim=1).float(), atol=1e-5, rtol=1e-5)
 
 
 def test_vectors_are_drawn_with_their_means_and_deviations_and_each_number_by_itself() -> None:
@@ -278,7 +273,7 @@ def test_a_generator_draws_the_same_actions_again_and_is_the_only_one_used(
 
 
 def test_learning_begins_with_a_policy_that_prefers_nothing() -> None:
-    """Every action is as likely as any other, and the means are about 0, with the deviation that was asked for."""
+    """All actions are about equally likely, the means about 0, and the deviation is the initial one."""
     obs_BS = torch.randn(20, 4)
     probs_BA = CategoricalPolicy(4, 5, [32], "tanh")(obs_BS).softmax(dim=1)
     assert ((probs_BA - 0.2).abs() < 0.01).all()
@@ -288,7 +283,7 @@ def test_learning_begins_with_a_policy_that_prefers_nothing() -> None:
 
 
 def test_the_value_of_a_state_by_hand() -> None:
-    """relu(1 - 2) and relu(1 + 2 + 0.5) are 0 and 3.5; 10 * 0 + 2 * 3.5 - 1 = 6."""
+    """relu(1 - 2) and relu(1 + 2 + 0.5) are 0 and 3.5, so 10 * 0 + 2 * 3.5 - 1 = 6."""
     network = ValueNetwork(2, [2], "relu")
     set_parameters(network, [[1.0, -1.0], [1.0, 1.0]], [0.0, 0.5], [[10.0, 2.0]], [-1.0])
     assert network(torch.tensor([[1.0, 2.0], [0.0, 0.0]])).tolist() == [6.0, 0.0]  # 2 * 0.5 - 1

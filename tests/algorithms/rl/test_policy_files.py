@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import re
@@ -32,13 +33,9 @@ COMMON: dict[str, Any] = {
 CATEGORICAL = PolicyDescription(
     algorithm="reinforce", policy="distribution", num_actions=3, action_size=None, **COMMON
 )
-
-
 GAUSSIAN = PolicyDescription(
     algorithm="reinforce", policy="distribution", num_actions=None, action_size=2, **COMMON
 )
-
-
 DESCRIPTION = PolicyDescription(
     algorithm="dqn",
     policy="values",
@@ -203,7 +200,7 @@ def test_a_saved_policy_loads_to_the_same_actions(tmp_path: Path, description: P
         (CATEGORICAL, {"num_actions": -1}, "negative dimension"),
         (GAUSSIAN, {"action_size": 3}, "size mismatch"),
         (GAUSSIAN, {"action_size": "2"}, "must be tuple of ints"),
-        (GAUSSIAN, {"policy": "planner"}, "policy must be values or distribution, got 'planner'"),
+        (GAUSSIAN, {"policy": "values"}, "multiple values for keyword argument 'policy'"),
     ],
 )
 def test_a_description_of_another_policy_is_refused(
@@ -214,26 +211,38 @@ def test_a_description_of_another_policy_is_refused(
         load(tmp_path)
 
 
+IN_EVERY_FILE = [
+    "algorithm",
+    "env",
+    "env_config",
+    "obs_size",
+    "fcnet_hiddens",
+    "fcnet_activation",
+    "num_env_steps_sampled_lifetime",
+    "num_actions",
+]
+
+
 @pytest.mark.parametrize(
-    ("description", "missing"),
-    [(DESCRIPTION, ["policy", "action_size"]), (CATEGORICAL, ["policy"]), (GAUSSIAN, ["policy"])],
-    ids=["dqn", "categorical", "gaussian"],
+    ("description", "entries"),
+    [
+        (DESCRIPTION, IN_EVERY_FILE),
+        (CATEGORICAL, [*IN_EVERY_FILE, "action_size"]),
+        (GAUSSIAN, [*IN_EVERY_FILE, "action_size"]),
+    ],
+    ids=["values", "categorical", "gaussian"],
 )
-def test_files_of_version_0_1_load(
-    tmp_path: Path, description: PolicyDescription, missing: list[str]
+@pytest.mark.parametrize("algorithm", ["dqn", "reinforce", "a third"])
+def test_the_entries_of_a_file_say_how_the_policy_acts(
+    tmp_path: Path, description: PolicyDescription, entries: list[str], algorithm: str
 ) -> None:
-    """They do not say how the policy acts: the algorithm's name does."""
-    network = description.network()
-    save_policy(tmp_path, network, description)
-    kept = {name: value for name, value in json.loads(description.to_json()).items() if name not in missing}
-    (tmp_path / DESCRIPTION_FILE).write_text(json.dumps(kept))
-    loaded, told = load(tmp_path)
-    obs = torch.randn(20, 4)
-    assert torch.equal(loaded.greedy(obs), network.greedy(obs))
-    assert json.loads(told.to_json()) == json.loads(description.to_json())
-    (tmp_path / DESCRIPTION_FILE).write_text(json.dumps(kept | {"algorithm": "ppo"}))
-    with pytest.raises(ValueError, match="policy must be values or distribution, got None"):
-        load(tmp_path)
+    """They are those of version 0.1. A third algorithm needs no entry of its own."""
+    save_policy(tmp_path, description.network(), description, algorithm=algorithm)
+    assert list(json.loads((tmp_path / DESCRIPTION_FILE).read_text())) == entries
+    _, told = load(tmp_path)
+    assert told == dataclasses.replace(
+        description, algorithm=algorithm, fcnet_hiddens=list(description.fcnet_hiddens)
+    )
 
 
 OBS_4, ACTIONS_2 = Box(-1, 1, (4,)), Box(-1, 1, (2,))

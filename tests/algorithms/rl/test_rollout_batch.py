@@ -86,7 +86,9 @@ def test_a_dropped_row_loses_its_episode_and_no_other() -> None:
 
 
 def test_a_failure_breaks_off_every_environments_episode() -> None:
-    """Environment 0 loses its episode; 1 was resetting itself and loses none. Both start anew, with no reset."""
+    """Environment 0 loses its episode; 1 was resetting itself and loses none. Both start anew, with no
+    reset.
+    """
     columns = batch_of(["..F.T", ".Tf.L"], [[1, 1], [2, 2], [0, 0], [3, 3], [4, 4]])
     assert told(EpisodeCounter(2).count(columns)) == ([3.0, 7.0, 7.0], [2, 2, 2], 1)
     assert columns.transitions()["rewards"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]

@@ -1,4 +1,4 @@
-"""A run's folder is one that all machines of a cluster see. On several hosts: ../cluster/test_real_cluster.py."""
+"""All machines of a cluster see a run's folder. On several hosts: tests/cluster/test_real_cluster.py."""
 
 from pathlib import Path
 

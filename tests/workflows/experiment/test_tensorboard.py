@@ -1,4 +1,4 @@
-"""What the callback writes of a trial, read back as TensorBoard reads it. Whole runs: test_tune_gan.py and test_train_dqn.py."""
+"""What the callback writes, read back as TensorBoard reads it. Whole runs: test_tune_gan, test_train_dqn."""
 
 from __future__ import annotations
 
