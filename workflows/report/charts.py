@@ -56,7 +56,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. A `parallel` panel has several `axes`; the last one, the score, colours the trials."""
+    """One pair of axes. A `parallel` panel has several `axes`, and the last one colours the trials."""
 
     x_label: str
     y_label: str

@@ -28,7 +28,7 @@ def charts(run: Run) -> list[Chart]:
 
 
 def comparison(runs: Sequence[Run]) -> list[Chart]:
-    """Return a chart per metric and environment or dataset. Each run has one curve, of its best or first trial."""
+    """Return a chart per metric and environment or dataset: a curve per run, of its best or first trial."""
     panels: dict[tuple[str, str, str], Panel] = {}
     names = [run.folder.resolve().name for run in runs]
     for run, name in zip(runs, names, strict=True):
