@@ -1,9 +1,9 @@
-"""Tables, figures and one page of any run, in whatever state it is: `python workflows/analyze.py RUN_DIR`.
+"""Writes tables, figures and one page of any run, finished or not: `python workflows/analyze.py RUN_DIR`.
 
     run folder(s) --> pandas --> trials.csv, history.csv, best.json, samples/, figures/, report.html
                              --> of several runs: comparison.csv, comparison.html
 
-Nothing is run, and Ray need not be installed.
+It needs neither Ray nor torch.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from workflows.cli.flags import UsageError, parse_plain, require, run_main
 from workflows.runs.files import RUN_FILE
-
-if TYPE_CHECKING:
-    from workflows.results import Run
 
 
 @dataclass(frozen=True)
@@ -40,24 +37,22 @@ def analyze(argv: Sequence[str]) -> int:
     flags = parse_plain(AnalyzeFlags, argv)
     folders = _folders(flags)
     outputs, common = _outputs(folders, flags.output)
-    from workflows.runs import folder as run_folder
-
-    running = [
-        run_folder.is_running(folder) for folder in folders
-    ]  # first: a run that ends meanwhile has ended
-    runs = [_load(folder) for folder in folders]
     from workflows import results
+    from workflows.runs.folder import is_running
+
+    running = [is_running(folder) for folder in folders]  # first, because a run may end while it is read
+    runs = [results.open_run(folder) for folder in folders]
     from workflows.report import write
 
-    for run, output, is_running in zip(runs, outputs, running, strict=True):
+    for run, output, goes_on in zip(runs, outputs, running, strict=True):
         with _writing(output):
-            write.write(run, output, is_running)
+            write.write(run, output, goes_on)
         best = run.best()
-        none = f"none: no trial ran to its end with a finite {run.metric}"
-        print(f"{run.record.get('program')} {run.folder.name}: {write.state(run, is_running)}")
-        print(
-            f"best      {none if best is None else f'{best.trial_id}: {run.metric} {best[run.metric]:.4g}'}"
-        )
+        score = "none: no trial ran to its end with a finite " + run.metric
+        if best is not None:
+            score = f"{best.trial_id}: {run.metric} {best[run.metric]:.4g}"
+        print(f"{run.program.name} {run.folder.name}: {write.state(run, goes_on)}")
+        print(f"best      {score}")
         print(f"tables    {output}/trials.csv  history.csv" + ("" if best is None else "  best.json"))
         print(f"report    {output}/report.html, its figures as PNG in {output}/{write.FIGURES}")
     if len(runs) > 1:
@@ -70,7 +65,7 @@ def analyze(argv: Sequence[str]) -> int:
 
 
 def _folders(flags: AnalyzeFlags) -> list[Path]:
-    """Return the run folders. Raises UsageError if one is none, or is named twice."""
+    """Return the run folders. Raises UsageError if one is no run, or is named twice."""
     if not flags.run_dirs:
         raise UsageError("RUN_DIR is missing: name one run folder or more")
     for flag, given in (*(("RUN_DIR", folder) for folder in flags.run_dirs), ("--output", flags.output)):
@@ -85,38 +80,19 @@ def _folders(flags: AnalyzeFlags) -> list[Path]:
 
 
 def _outputs(folders: list[Path], output: str) -> tuple[list[Path], Path]:
-    """Return each run's output folder, and a comparison's. Raises UsageError if one is not writable."""
-    if not output:
-        outputs, common = folders, folders[0].parent
-    else:
-        common = Path(os.path.abspath(os.path.expanduser(output)))
+    """Return each run's output folder, and a comparison's. Raises UsageError for read-only ones."""
+    outputs, common = folders, folders[0].parent
+    if output:
         names = [folder.name for folder in folders]
         are_unique = len(set(names)) == len(names)
         require(are_unique, "--output", output, "must be left out for runs of the same name")
+        common = Path(os.path.abspath(os.path.expanduser(output)))
         outputs = [common] if len(folders) == 1 else [common / name for name in names]
     for folder in {*outputs, *([common] if len(folders) > 1 else [])}:
         there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
         writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-        require(writable, "--output", output or str(folder), "must be a folder that may be written to")
+        require(writable, "--output", output or str(folder), "must be a folder that you may write to")
     return outputs, common
-
-
-def _load(folder: Path) -> Run:
-    from workflows import results
-
-    try:
-        run = results.load(folder)
-        require(
-            len(run.trials) > 0, "RUN_DIR", str(folder), "must be a run with a trial; this one has none yet"
-        )
-        if not run.metric or not run.mode:
-            raise ValueError("it names no metric")
-    except OSError as error:
-        raise UsageError(f"{str(folder)!r} can't be read: {error}") from None
-    except (LookupError, TypeError, ValueError) as error:
-        reason = f"is its {RUN_FILE} broken? ({type(error).__name__}: {error})"
-        raise UsageError(f"{str(folder)!r} can't be read; {reason}") from None
-    return run
 
 
 @contextlib.contextmanager

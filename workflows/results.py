@@ -1,4 +1,4 @@
-"""The public door to run folders, in whatever state they are: `from workflows import results`.
+"""Reads run folders, of finished and unfinished runs, into pandas: `from workflows import results`.
 
     run = results.load("~/ray_results/NAME")    # run.trials, run.history: pandas tables
     run.best()                                  # the row of the best trial
@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workflows.cli.flags import UsageError, require
 from workflows.programs import Mode, Program, program_of
-from workflows.runs.files import read_run, read_trials, write_whole
+from workflows.runs.files import RUN_FILE, read_run, read_trials, write_whole
 from workflows.runs.tables import history_table, is_finite, trials_table
 
 TEST_FILE = "test.json"
@@ -118,7 +119,7 @@ class Run:
 
 
 def load(run_dir: str | Path) -> Run:
-    """Read a run folder. Raises OSError or ValueError where it is no run."""
+    """Read a run folder. Raises OSError or ValueError for a folder that is no run."""
     folder = Path(run_dir).expanduser()
     record = read_run(folder)
     found = read_trials(folder)  # before the reports: a trial that has ended has all of its own
@@ -127,33 +128,52 @@ def load(run_dir: str | Path) -> Run:
     return Run(folder, record, trials, history, read_test(folder))
 
 
-def load_history(run_dir: str | Path) -> pd.DataFrame:
-    """Return a row a report: trial_id, iteration, every metric, every `config/…`; NaN for a missing value.
+def open_run(folder: Path) -> Run:
+    """Read the run that a command was given. Raises UsageError for one that is broken or has no trial yet."""
+    try:
+        run = load(folder)
+        if not (run.metric and run.mode):
+            raise ValueError("it names no metric")
+    except OSError as error:
+        raise UsageError(f"{str(folder)!r} can't be read: {error}") from None
+    except (LookupError, TypeError, ValueError) as error:
+        reason = f"is its {RUN_FILE} broken? ({type(error).__name__}: {error})"
+        raise UsageError(f"{str(folder)!r} can't be read; {reason}") from None
+    rule = "must be a run with a trial; this one has none yet"
+    require(len(run.trials) > 0, "RUN_DIR", str(folder), rule)
+    return run
 
-    Raises OSError or ValueError where it is no run.
+
+def load_history(run_dir: str | Path) -> pd.DataFrame:
+    """Return a row per report: trial_id, iteration, every metric, every `config/…`; NaN if missing.
+
+    Raises OSError or ValueError for a folder that is no run.
     """
     return load(run_dir).history
 
 
 def load_trials(run_dir: str | Path) -> pd.DataFrame:
-    """Return a row a trial, in the order in which they were made. Raises OSError or ValueError for no run.
+    """Return a row per trial, in the order of their creation. Raises OSError or ValueError for no run.
 
-    Metrics are those of the last report, NaN without one; `time_total_s` is the seconds it took. `best/…` is
-    a metric's best value in any report. `error` is the reason of a failure, else None. `config/…` are all
-    hyperparameters. `baseline` marks the trial with the preset's values. `checkpoint` is the path of the
-    newest one, or None. Status is Tune's at its last save (PENDING, RUNNING, PAUSED, TERMINATED, ERROR).
-    Trials of a killed run stay RUNNING.
+    trial_id     Tune's name of the trial                 status      Tune's, when it last saved; see below
+    error        the reason of a failure, or None         iteration   the number of reports
+    <metric>     of the last report, or NaN               best/…      a metric's best value in any report
+    config/…     all hyperparameters                      baseline    whether it has the preset's values
+    checkpoint   the path of the newest one, or None
+
+    The status is PENDING, RUNNING, PAUSED, TERMINATED or ERROR. The trials of a killed run stay RUNNING.
+    `time_total_s` is a metric: the seconds that the trial took.
     """
     return load(run_dir).trials
 
 
 def best(run_dir: str | Path, metric: str | None = None, mode: Mode | None = None) -> pd.Series | None:
-    """Return the row of the best trial that ran to its end, or None if none did; see `Run.best`."""
+    """Return the row of the best trial that ran to its end, or None; see `Run.best`."""
     return load(run_dir).best(metric, mode)
 
 
 def compare(run_dirs: Iterable[str | Path | Run]) -> pd.DataFrame:
-    """Return a row a run, in the order given: what it was, how its trials ended, the best one and its score.
+    """Return a row per run, in the order given: its program, how its trials ended, the best score.
 
     A missing value is None or NaN. `iterations` and `time_total_s` are sums over all trials.
     """
@@ -190,7 +210,7 @@ def _first_number(rows: pd.DataFrame, column: str) -> float:
 
 
 def read_test(run_dir: str | Path) -> dict[str, Any] | None:
-    """Return the best trial's record of the test digits (trial_id, checkpoint, metrics), or None."""
+    """Return the best trial's metrics on the test digits, its trial_id and checkpoint; None if not tested."""
     try:
         record = json.loads((Path(run_dir).expanduser() / TEST_FILE).read_text())
     except (FileNotFoundError, ValueError):

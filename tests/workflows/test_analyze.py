@@ -500,23 +500,23 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             ["{wrong}/good", "--output", "{wrong}/file"],
-            ["--output must be a folder that may be written to, got", "file'"],
+            ["--output must be a folder that you may write to, got", "file'"],
         ),
         (
             ["{wrong}/good", "--output", "{wrong}/file/out"],
-            ["--output must be a folder that may be written to, got", "file/out'"],
+            ["--output must be a folder that you may write to, got", "file/out'"],
         ),
         (
             ["{wrong}/good", "--output", "{wrong}/dangling"],
-            ["--output must be a folder that may be written to, got", "dangling'"],
+            ["--output must be a folder that you may write to, got", "dangling'"],
         ),
         (
             ["{wrong}/good", "--output", "{wrong}/loop"],
-            ["--output must be a folder that may be written to, got", "loop'"],
+            ["--output must be a folder that you may write to, got", "loop'"],
         ),
         (
             ["{wrong}/good", "--output", "{wrong}/dangling/out"],
-            ["--output must be a folder that may be written to, got", "dangling/out'"],
+            ["--output must be a folder that you may write to, got", "dangling/out'"],
         ),
         (["{wrong}/good", "--output", "x" * 300], ["can't be written: File name too long"]),
         (["{wrong}/taken"], ["taken' can't be written: Is a directory"]),
@@ -565,7 +565,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_anything_is_read(
         said = capsys.readouterr()
         assert (said.out, said.err) == (
             "",
-            f"analyze.py: --output must be a folder that may be written to, got {str(folder)!r}\n",
+            f"analyze.py: --output must be a folder that you may write to, got {str(folder)!r}\n",
         )
     assert written(run) == before
     assert not (tmp_path / "out").exists()
@@ -580,7 +580,7 @@ def test_a_folder_of_runs_that_may_not_be_written_to_has_no_comparison(
     assert "best " in analyzed(capsys, runs[0])
     assert analyze.main([str(run) for run in runs]) == 2
     assert (
-        f"--output must be a folder that may be written to, got {str(tmp_path)!r}" in capsys.readouterr().err
+        f"--output must be a folder that you may write to, got {str(tmp_path)!r}" in capsys.readouterr().err
     )
 
 

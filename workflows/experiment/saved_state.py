@@ -16,6 +16,7 @@ from typing import Any
 from ray import cloudpickle
 from ray.tune import Callback
 
+from workflows import __version__
 from workflows.cli.flags import UsageError
 from workflows.runs.files import SAVED, STATE, read_run
 
@@ -101,7 +102,7 @@ def require_recoverable(run_dir: Path) -> str:
     for file in problems:
         if file.is_foreign:
             version = read_run(run_dir).get("versions", {}).get("ray-training-workflows", "unknown")
-            advice = "resume it with that version"
+            advice = f"this is version {__version__}, so resume it with the version that began it"
             raise UsageError(f"{refused}: version {version} began it, {file.problem}; {advice}")
     if any(file.problem for file in _read(run_dir / SAVED).values()):
         raise UsageError(f"{refused}: {problems[0].problem}")
