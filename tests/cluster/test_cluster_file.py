@@ -238,7 +238,7 @@ def test_the_copy_is_what_a_process_there_imports(copied: Path) -> None:
     )
     assert done.stdout.split() == [
         str(copied / "algorithms" / "__init__.py"),
-        str(copied / "workflows" / "common" / "cluster.py"),
+        str(copied / "workflows" / "experiment" / "ray_cluster.py"),
     ]
 
 
