@@ -125,8 +125,7 @@ def test_the_guide_names_every_flag_of_a_workflow(workflow: str, capsys: pytest.
 def test_the_guide_names_no_flag_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     known = set().union(*(flags_of(workflow, capsys) for workflow in WORKFLOWS[:4]))
     named = set(re.findall(r"`(--[a-z][a-z0-9-]+)`", section("guide.md", "Flags")))
-    # A flag with one choice is accepted, but `--help` does not list it.
-    assert named - known == {"--loss", "--searcher"}
+    assert named - known == set()
 
 
 def test_every_test_that_the_theory_names_exists() -> None:
