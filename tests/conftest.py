@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from algorithms import mnist
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("no deadline")
 
 # Ray reads these when it is imported; the cluster's token is known to this process and to those that it
 # starts, and to nobody else.
