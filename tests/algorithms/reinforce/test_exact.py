@@ -625,15 +625,15 @@ def build(ray_address: str) -> Iterator[Callable[..., REINFORCE]]:
 
 
 def played(algorithm: REINFORCE) -> list[Any]:
-    """Return the columns of NUM_BATCHES batches, played by the algorithm's own runner."""
+    """Return NUM_BATCHES batches, played by the algorithm's own runner."""
     runner = algorithm.env_runner_group.local_env_runner
     weights = algorithm.learner_group._learner.policy_module.get_state(inference_only=True)
     batches = []
     for number in range(NUM_BATCHES):
-        (share,) = algorithm.config.shares(number, entropy=0)
-        rollout = runner.collect(0, weights, 1, share)
+        (request,) = algorithm.config.requests(number, entropy=0)
+        rollout = runner.collect(0, weights, 1, request)
         assert not rollout.error
-        batches.append(rollout.columns)
+        batches.append(rollout.batch)
     return batches
 
 
@@ -653,8 +653,8 @@ def learned_from(algorithm: REINFORCE, batches: list[Any], fit_first: bool = Fal
     """Return the learner's gradients [N, D] and episode counts [N] by batch; only the baseline learns."""
     learner = algorithm.learner_group._learner
     module, gradients, nums_episodes = learner.policy_module, [], []
-    for columns in batches:
-        batch = {name: torch.from_numpy(array) for name, array in columns.whole_episodes().items()}
+    for played_batch in batches:
+        batch = {name: torch.from_numpy(array) for name, array in played_batch.whole_episodes().items()}
         learner._add_advantages(batch)
         learner._batch = batch
         if fit_first:
@@ -690,7 +690,7 @@ def test_a_batch_by_steps_gives_the_gradient_times_its_mean_number_of_episodes(
     algorithm = build(num_episodes_per_train_batch=1, train_batch_size_per_learner=12, **OPTIONS[options])
     gradients_ND, nums_episodes_N = learned_from(algorithm, by_steps)
     assert len(nums_episodes_N.unique()) >= 3
-    assert all(columns.env_steps() >= 12 for columns in by_steps)
+    assert all(batch.env_steps() >= 12 for batch in by_steps)
     exact_D = exact_gradient(OPTIONS[options]["gamma"])
     mean_episodes = nums_episodes_N.double().mean()
     left_ND = gradients_ND * 12 / mean_episodes - exact_D * (nums_episodes_N / mean_episodes)[:, None]

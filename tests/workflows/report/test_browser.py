@@ -551,7 +551,7 @@ def test_the_first_thousand_of_many_trials_are_shown_and_the_page_says_so(
 ) -> None:
     browser = opened("large")
     assert browser.find("#shown").text == "1000 of 1000"
-    assert "Here are 1000 of 1500, the best first" in browser.find("section[aria-labelledby=table] p").text
+    assert "These are 1000 of 1500, the best first" in browser.find("section[aria-labelledby=table] p").text
     shown = set(browser.texts("#rows tbody td:first-child"))
     assert (
         set(browser.texts(".failed button")) <= shown
