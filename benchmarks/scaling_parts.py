@@ -66,7 +66,7 @@ def measure() -> list[dict[str, Any]]:
         )
         learner.replay.add(world.made_up_batch(64, 64).transitions())
         for batch_size in BATCH_SIZES:
-            learner._options = world.replace(learner._options, train_batch_size_per_learner=batch_size)
+            learner.options = world.replace(learner.options, train_batch_size_per_learner=batch_size)
             add(
                 f"update {name}, batch {batch_size}",
                 seconds_per_call(lambda one=learner: one._update_many(8), 40) / 8,
