@@ -28,9 +28,9 @@ cvae: $(STAMP) ## search CVAE hyperparameters on MNIST (about nine minutes on tw
 	@$(BIN)/python workflows/tune_cvae.py
 
 test: $(STAMP) ## run the tests, but for those that take long
-	@# Tests with Ray mostly wait for processes to start, so the others run beside them; their output follows.
+	@# Tests with Ray mostly wait for processes to start, so the others run beside them, as nice as Ray's workers.
 	@others=$$(mktemp); trap 'rm -f $$others' EXIT; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ray and not slow and not cluster" > $$others 2>&1 & \
+	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python -m pytest -m "not ray and not slow and not cluster" > $$others 2>&1 & \
 	trap "kill $$! 2> /dev/null; exit 130" INT TERM; \
 	$(BIN)/python -m pytest -m "ray and not slow and not cluster"; with_ray=$$?; \
 	wait $$!; without=$$?; cat $$others; \
