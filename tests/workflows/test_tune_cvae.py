@@ -37,7 +37,7 @@ EVERYTHING = [*DIGITS, *(f"--{name}={value}" for name, value in SEARCHED.items()
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--beta", "-0.5"], ["--beta must be at least 0, got -0.5"]),
+        (["--beta", "-0.5"], ["--beta must be at least 0 and finite, got -0.5"]),
         (["--latent-size", "0"], ["--latent-size must be a whole number of at least 1, got 0"]),
         (["--latent-size", "many"], ["--latent-size", "'many'"]),
         (["--binarisation", "static"], ["--binarisation", "must be one of dynamic, none, got 'static'"]),
