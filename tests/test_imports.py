@@ -255,7 +255,7 @@ def test_a_heavy_import_is_caught(name: str, source: str) -> None:
     [
         {"a": "import b", "b": "def f():\n    import a"},
         {"a": "from b import x", "b": "import c", "c": "if TYPE_CHECKING:\n    from a import y"},
-        {"p": '__getattr__ = exports(__name__, X="m")', "p.m": "from p import X"},
+        {"p": '__getattr__, __dir__ = exports(__name__, X="m")', "p.m": "from p import X"},
     ],
 )
 def test_a_circle_is_caught(sources: dict[str, str]) -> None:

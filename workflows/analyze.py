@@ -18,8 +18,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from workflows.cli.flags import UsageError, parse_plain, require, run_main
-from workflows.runs.files import RUN_FILE
+from workflows.cli.flags import UsageError, absolute, parse_plain, require, run_main
+from workflows.runs.folder import given_run
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,9 @@ def _folders(flags: AnalyzeFlags) -> list[Path]:
         raise UsageError("RUN_DIR is missing: name one run folder or more")
     for flag, given in (*(("RUN_DIR", folder) for folder in flags.run_dirs), ("--output", flags.output)):
         require(given == given.encode(errors="ignore").decode(), flag, given, "must be a name in UTF-8")
-    folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in flags.run_dirs]
+    folders = [given_run(folder) for folder in flags.run_dirs]
     num_different = len({os.path.realpath(folder) for folder in folders})
     require(num_different == len(folders), "RUN_DIR", " ".join(flags.run_dirs), "must name each run once")
-    for folder, given in zip(folders, flags.run_dirs, strict=True):
-        is_run = os.path.isfile(folder / RUN_FILE)
-        require(is_run, "RUN_DIR", given, f"must be a run folder, with a {RUN_FILE}")
     return folders
 
 
@@ -86,7 +83,7 @@ def _outputs(folders: list[Path], output: str) -> tuple[list[Path], Path]:
         names = [folder.name for folder in folders]
         are_unique = len(set(names)) == len(names)
         require(are_unique, "--output", output, "must be left out for runs of the same name")
-        common = Path(os.path.abspath(os.path.expanduser(output)))
+        common = absolute(output)
         outputs = [common] if len(folders) == 1 else [common / name for name in names]
     for folder in {*outputs, *([common] if len(folders) > 1 else [])}:
         there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))

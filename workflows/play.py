@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from tyro.conf import Positional, arg
 
 from workflows.cli.flags import UsageError, absolute, checks, may_write, parse_plain, run_main
 from workflows.cli.terminal import error_text, less_and_less, say
-from workflows.runs.files import RUN_FILE
+from workflows.runs.folder import given_run
 from workflows.runs.policies import newest_policy
 
 
@@ -57,10 +56,7 @@ class PlayFlags:
 def play(argv: Sequence[str]) -> int:
     """Parse the flags, play, write, and return the exit code. Checks that need no heavy import come first."""
     flags = parse_plain(PlayFlags, argv)
-    run_dir = absolute(flags.run_dir)
-    if not os.path.isfile(run_dir / RUN_FILE):
-        raise UsageError(f"RUN_DIR must be a run folder, with a {RUN_FILE}, got {flags.run_dir!r}")
-    checkpoint = newest_policy(run_dir, flags.trial)
+    checkpoint = newest_policy(given_run(flags.run_dir), flags.trial)
     import numpy as np
     import torch
 

@@ -1,11 +1,12 @@
 """Digits from a run's best generative model: `python workflows/sample.py RUN_DIR`, also during the run.
 
-run folder --> its best trial, or --trial --> the trial's newest checkpoint --> a page as .png, or arrays as
-.npz"""
+    run folder --> its best trial, or --trial --> the newest checkpoint --> a page as .png, arrays as .npz
+
+It runs no code that a checkpoint may hold.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from algorithms.generative import CHECKPOINT_FILE, ROW
-from workflows.cli.flags import UsageError, checks, parse_plain, run_main
+from workflows.cli.flags import UsageError, absolute, checks, may_write, parse_plain, require, run_main
+from workflows.cli.terminal import error_text
 from workflows.programs import PROGRAMS, Program, attribute
-from workflows.runs.files import RUN_FILE
+from workflows.runs.folder import given_run
 
 if TYPE_CHECKING:
     from workflows.results import Run
@@ -63,11 +65,12 @@ class SampleFlags:
 def sample(argv: Sequence[str]) -> int:
     """Parse the flags, draw, write, and return the exit code. What needs no heavy import is checked first."""
     flags = parse_plain(SampleFlags, argv)
-    output = Path(os.path.abspath(os.path.expanduser(flags.output)))
-    is_open = os.path.isdir(output.parent) and os.access(output.parent, os.W_OK | os.X_OK)
-    if not is_open or os.path.isdir(output):
-        raise UsageError(f"--output must be a file in a folder that you may write to, got {flags.output!r}")
-    run, best = _load(flags.run_dir)
+    output = absolute(flags.output)
+    require(may_write(output), "--output", flags.output, "must be a file in a folder that you may write to")
+    folder = given_run(flags.run_dir)
+    from workflows import results
+
+    run = results.open_run(folder)
     program = run.program
     if not program.draws:
         drawing = ", ".join(row.name for row in PROGRAMS.values() if row.draws)
@@ -76,7 +79,7 @@ def sample(argv: Sequence[str]) -> int:
     for flag, value in (("--digit", flags.digit), ("--grid", flags.grid or None)):
         if value is not None and not has_labels:
             raise UsageError(f"{flag} must be left out for {program.name}, which has no labels, got {value}")
-    trial = _choose(run.trials, best, flags.trial)
+    trial = _choose(run, flags.trial)
     checkpoint = Path(trial["checkpoint"])
     _write(output, _draw(checkpoint / CHECKPOINT_FILE, program, flags), flags)
     score = f"{run.metric} {trial.get(run.metric, float('nan')):.4g}"
@@ -85,37 +88,23 @@ def sample(argv: Sequence[str]) -> int:
     return 0
 
 
-def _load(run_dir: str) -> tuple[Run, Any]:
-    """Return the run, and the row of its best trial or None."""
-    folder = os.path.abspath(os.path.expanduser(run_dir))
-    if not os.path.isfile(os.path.join(folder, RUN_FILE)):
-        raise UsageError(f"RUN_DIR must be a run folder, with a {RUN_FILE}, got {run_dir!r}")
-    from workflows import results
-
-    try:
-        run = results.load(folder)
-        return run, run.best()
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise UsageError(f"{folder} can't be read; is its {RUN_FILE} broken? ({why})") from None
-
-
-def _choose(trials: Any, best: Any, wanted: str | None) -> Any:
+def _choose(run: Run, wanted: str | None) -> Any:
     """Return the row of the best trial, or of the one whose trial_id ends in `wanted`."""
-    ready = trials[trials["checkpoint"].notna()].set_index("trial_id", drop=False)
+    best = run.best()
+    ready = run.trials[run.trials["checkpoint"].notna()].set_index("trial_id", drop=False)
     wanted = best["trial_id"] if wanted is None and best is not None else wanted
     found = [trial_id for trial_id in ready.index if wanted and trial_id.endswith(wanted)]
     if len(found) == 1:
         return ready.loc[found[0]]
-    rule = f"{wanted!r} fits {len(found) or 'none'}"
+    wrong = f"{wanted!r} fits {len(found) or 'none'}"
     if wanted is None:
-        rule = "must be given, as no trial has run to its end yet: one"
+        wrong = "must be given, as no trial has run to its end yet: one"
     names = ", ".join(ready.index) or "there is none yet"
-    raise UsageError(f"--trial {rule} of the trials with a checkpoint ({names})")
+    raise UsageError(f"--trial {wrong} of the trials with a checkpoint ({names})")
 
 
 def _draw(checkpoint: Path, program: Program, flags: SampleFlags) -> dict[str, Any]:
-    """Return images and labels, if the model has labels. It runs no code that a checkpoint may hold."""
+    """Return the images, and the labels if the model has labels."""
     import torch
 
     samples = attribute(program.draws).samples
@@ -124,11 +113,8 @@ def _draw(checkpoint: Path, program: Program, flags: SampleFlags) -> dict[str, A
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         images, labels = samples(state, flags.num, flags.digit, flags.seed, device, layout)
-    # Of many classes: the file is cut short, just being written, or of another version; or memory ran out.
-    except Exception as error:
-        # One sentence, because torch's next one may advise to run what the file holds.
-        reason = " ".join(str(error).split()).split(". ")[0][:300]
-        why = f"{type(error).__name__}: {reason}"
+    except Exception as error:  # cut short, just being written, of another version; or memory ran out
+        why = error_text(error).split(". ")[0]  # torch's next sentence may advise to run what the file holds
         raise UsageError(f"{checkpoint} can't be sampled; broken, or just being written? ({why})") from None
     return {"images": images} | ({} if labels is None else {"labels": labels})
 

@@ -3,8 +3,4 @@
 from algorithms.lazy import exports
 
 __all__ = ["DQN", "DQNConfig", "DQNOptions"]
-__getattr__ = exports(__name__, DQN="dqn", DQNConfig="dqn", DQNOptions="options")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = exports(__name__, DQN="dqn", DQNConfig="dqn", DQNOptions="options")

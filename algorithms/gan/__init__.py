@@ -3,8 +3,4 @@
 from algorithms.lazy import exports
 
 __all__ = ["GANOptions", "GANTrainer"]
-__getattr__ = exports(__name__, GANOptions="options", GANTrainer="trainer")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = exports(__name__, GANOptions="options", GANTrainer="trainer")

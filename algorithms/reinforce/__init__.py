@@ -3,10 +3,6 @@
 from algorithms.lazy import exports
 
 __all__ = ["REINFORCE", "REINFORCEConfig", "REINFORCEOptions"]
-__getattr__ = exports(
+__getattr__, __dir__ = exports(
     __name__, REINFORCE="reinforce", REINFORCEConfig="reinforce", REINFORCEOptions="options"
 )
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -368,9 +368,9 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
         (["{wrong}/nowhere"], ["RUN_DIR must be a run folder, with a run.json, got", "nowhere'"]),
         (["{wrong}/file"], ["RUN_DIR must be a run folder, with a run.json, got", "file'"]),
         (["{wrong}/empty"], ["RUN_DIR must be a run folder, with a run.json, got", "empty'"]),
-        (["{wrong}/broken"], ["broken can't be read; is its run.json broken? (JSONDecodeError"]),
-        (["{wrong}/list"], ["list can't be read; is its run.json broken? (ValueError"]),
-        (["{wrong}/bare"], ["bare can't be read; is its run.json broken? (KeyError: 'metric')"]),
+        (["{wrong}/broken"], ["broken' can't be read; is its run.json broken? (JSONDecodeError"]),
+        (["{wrong}/list"], ["list' can't be read; is its run.json broken? (ValueError"]),
+        (["{wrong}/bare"], ["bare' can't be read; is its run.json broken? (KeyError: 'metric')"]),
         (
             ["{wrong}/dqn"],
             ["dqn is a run of train_dqn, which draws no digits; tune_gan, tune_cvae do"],
@@ -387,7 +387,7 @@ READY = "of the trials with a checkpoint (a_00000, a_00001, a_00002)"
             ["{wrong}/young", "--trial", "00001"],
             ["--trial '00001' fits none of the trials with a checkpoint (there is none yet)"],
         ),
-        (["{wrong}/stateless"], ["--trial must be given", "(there is none yet)"]),
+        (["{wrong}/stateless"], ["RUN_DIR must be a run with a trial; this one has none yet"]),
         (
             ["{wrong}/cut"],
             [

@@ -14,12 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from workflows import __version__
-from workflows.cli.flags import RunFlags, UsageError
+from workflows.cli.flags import RunFlags, UsageError, absolute, require
 from workflows.runs.files import RUN_FILE, read_run
 
 PACKAGE = "ray-training-workflows"
 RESUMABLE_SINCE = "0.2"
 """The oldest version whose runs can be resumed: their pickles name modules of that version."""
+
+
+def given_run(run_dir: str) -> Path:
+    """Return the absolute path of a run folder that a command was given. Raises UsageError if it is none."""
+    folder = absolute(run_dir)
+    is_run = os.path.isfile(folder / RUN_FILE)
+    require(is_run, "RUN_DIR", run_dir, f"must be a run folder, with a {RUN_FILE}")
+    return folder
 
 
 def saved_flags(run_dir: str) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def choose(flags: RunFlags, program: str, preset: Any) -> Path:
 
 
 def _new(flags: RunFlags, program: str) -> Path:
-    storage = Path(os.path.abspath(os.path.expanduser(flags.storage_path)))
+    storage = absolute(flags.storage_path)
     run_dir = storage / (flags.name or time.strftime(f"{program}_%Y-%m-%d_%H-%M-%S"))
     if os.path.lexists(run_dir):
         raise _taken(run_dir)
@@ -87,7 +95,7 @@ def make(run_dir: Path, require: Callable[[Path], None]) -> None:
 
 def _resumed(flags: RunFlags, program: str, preset: Any) -> Path:
     """Return the run's folder, once it is clear that it can be resumed."""
-    run_dir = Path(os.path.abspath(os.path.expanduser(flags.resume)))
+    run_dir = absolute(flags.resume)
     record = read_record(flags.resume)
     if record.get("program") != program:
         raise UsageError(f"--resume {flags.resume!r} is a run of {record.get('program')}, not of {program}")

@@ -3,8 +3,4 @@
 from algorithms.lazy import exports
 
 __all__ = ["Toy", "ToyConfig", "ToyOptions"]
-__getattr__ = exports(__name__, Toy="toy_rl", ToyConfig="toy_rl", ToyOptions="options")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = exports(__name__, Toy="toy_rl", ToyConfig="toy_rl", ToyOptions="options")
