@@ -41,6 +41,7 @@ def run(workflow: ModuleType, address: str, storage: Path) -> Path:
     return storage / "toy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workflow", ["tune_toy"], indirect=True)
 def test_a_toy_model_is_searched_analysed_and_sampled(
     workflow: ModuleType, ray_address: str, tmp_path: Path
@@ -58,6 +59,7 @@ def test_a_toy_model_is_searched_analysed_and_sampled(
     assert sample.main([str(folder), "--digit", "3", "--output", str(tmp_path / "toy.png")]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workflow", ["train_toy_rl"], indirect=True)
 def test_a_toy_algorithm_is_trained_analysed_and_played(
     workflow: ModuleType, ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

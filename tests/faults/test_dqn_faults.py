@@ -105,7 +105,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
         assert time.monotonic() < deadline, what
 
 
-@pytest.mark.parametrize("synchronous", [False, True])
+@pytest.mark.parametrize("synchronous", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_runner_that_hangs_is_replaced(built: Any, tmp_path: Path, synchronous: bool) -> None:
     configured = config(Hanging, 2, {"marker": str(tmp_path / "marker")}).env_runners(sample_timeout_s=3)
     algorithm = built(configured.training(synchronous=synchronous))
@@ -129,6 +129,7 @@ def test_a_pause_of_the_driver_is_no_hang_of_the_runners(built: Any) -> None:
     assert algorithm.train()["env_runners"]["num_env_runners_hung"] == 0
 
 
+@pytest.mark.slow
 def test_runners_that_die_at_every_rollout_end_the_training(built: Any) -> None:
     algorithm = built(config(Deadly, 1))
     with pytest.raises(EnvironmentFailed, match=r"Deadly.*its runners died"):

@@ -113,7 +113,11 @@ def test_an_environment_whose_episodes_never_end_is_an_error_and_no_hang(
 
 
 @pytest.mark.parametrize(
-    ("env", "fault"), [(KillsItself, "num_rollouts_lost"), (Hanging, "num_env_runners_hung")]
+    ("env", "fault"),
+    [
+        (KillsItself, "num_rollouts_lost"),
+        pytest.param(Hanging, "num_env_runners_hung", marks=pytest.mark.slow),
+    ],
 )
 def test_a_runner_lost_in_the_middle_of_a_batch_costs_no_episode_and_changes_no_number(
     built: Any, tmp_path: Path, env: type, fault: str

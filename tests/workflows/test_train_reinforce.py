@@ -118,6 +118,7 @@ def test_smoke_walks_the_whole_path_and_its_policy_plays(
     assert lines[2][-1] != lines[0][-1]
 
 
+@pytest.mark.slow
 def test_continuous_actions_are_trained_and_played(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
