@@ -136,7 +136,7 @@ def test_runners_that_die_at_every_rollout_end_the_training(built: Any) -> None:
         algorithm.train()
 
 
-@pytest.mark.parametrize("synchronous", [False, True])
+@pytest.mark.parametrize("synchronous", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_killed_runner_is_replaced_while_training_goes_on(built: Any, synchronous: bool) -> None:
     algorithm = built(config("CartPole-v1", 2).training(synchronous=synchronous))
     algorithm.train()

@@ -276,6 +276,7 @@ CONTINUE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

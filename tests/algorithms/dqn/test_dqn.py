@@ -91,7 +91,9 @@ def test_one_synchronous_remote_runner_or_a_remote_learner_gives_the_same_metric
         )  # another process adds up in another order, perhaps
 
 
-@pytest.mark.parametrize(("num_env_runners", "num_learners"), [(0, 0), (1, 0), (0, 1)])
+@pytest.mark.parametrize(
+    ("num_env_runners", "num_learners"), [(0, 0), (1, 0), pytest.param(0, 1, marks=pytest.mark.slow)]
+)
 def test_a_checkpoint_goes_on_exactly(
     built: Any, curve: list[dict[str, float]], tmp_path: Path, num_env_runners: int, num_learners: int
 ) -> None:
@@ -331,6 +333,7 @@ def test_what_is_wrong_is_named_before_anything_starts(ray_address: str, change:
     ]
 
 
+@pytest.mark.slow
 def test_more_runners_than_fit_are_refused_in_a_process_that_has_not_begun_with_ray() -> None:
     script = """
         from algorithms.dqn.dqn import DQNConfig

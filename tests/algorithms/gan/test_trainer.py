@@ -177,6 +177,7 @@ CONTINUE = """
 """
 
 
+@pytest.mark.slow
 def test_a_run_continued_in_a_new_process_is_bit_identical(digits: mnist.MNIST, tmp_path: Path) -> None:
     options = replace(
         GAN, width=8, batch_size=96, ema_decay=0.9, label_smoothing=0.1

@@ -111,7 +111,8 @@ def test_two_runners_give_the_same_metrics_at_every_run(built: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_env_runners", "num_learners", "env"), [(0, 0, Quiet), (2, 0, "CartPole-v1"), (0, 1, "CartPole-v1")]
+    ("num_env_runners", "num_learners", "env"),
+    [(0, 0, Quiet), (2, 0, "CartPole-v1"), pytest.param(0, 1, "CartPole-v1", marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("baseline", ["value", pytest.param("running_mean", marks=pytest.mark.slow)])
 def test_a_checkpoint_goes_on_exactly(
@@ -308,7 +309,7 @@ def test_schedules_are_followed(built: Any) -> None:
     assert rates[-1] == pytest.approx(0.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("num_env_runners", [0, 1])
+@pytest.mark.parametrize("num_env_runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_state_can_be_handed_from_one_algorithm_to_another(built: Any, num_env_runners: int) -> None:
     first, second = built(config(num_env_runners)), built(config(num_env_runners, seed=99))
     reports(first, 2)

@@ -20,7 +20,7 @@ from algorithms.generative.images import save_png
 from workflows import analyze
 
 webdriver = pytest.importorskip("selenium.webdriver")
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DESKTOP, PHONE = 1200, 390
 WIDTHS = pytest.mark.parametrize("width", [DESKTOP, PHONE], ids=["desktop", "phone"])
