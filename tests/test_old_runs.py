@@ -10,6 +10,7 @@ import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ from workflows.runs import folder as run_folder
 
 OLD = Path(__file__).parent / "old_runs"
 PROGRAMS = {"gan": "tune_gan", "cvae": "tune_cvae", "dqn": "train_dqn", "reinforce": "train_reinforce"}
+SAFELY: dict[str, Any] = (
+    {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+)  # from Python 3.11.4 on
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def unpacked(tmp_path: Path) -> Callable[[str], Path]:
 
     def unpack(name: str) -> Path:
         with tarfile.open(OLD / f"{name}.tar.xz") as archive:
-            archive.extractall(tmp_path, filter="data")
+            archive.extractall(tmp_path, **SAFELY)
         return tmp_path / name
 
     return unpack
